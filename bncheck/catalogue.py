@@ -1,0 +1,129 @@
+"""Reads the pages in rules/ and binds each to its check."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from bncheck.facts import Evidence
+from bncheck.finding import Level, Observation
+from bncheck.model import KINDS, Kind
+
+Check = Callable[..., Iterator[Observation]]
+Scope = Literal["layer", "model"]
+DELIMITER = "+++\n"
+HEADINGS = (
+    "What it finds",
+    "Why it matters",
+    "Example",
+    "How to fix",
+    "When to ignore",
+    "References",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """One rule: its page's front matter, its text, and the check that it names.
+
+    ``train_level`` stands in for ``level`` under the train profile. A finding is dropped where a
+    rule of ``silenced_by`` has found its root cause at the same layer.
+    """
+
+    id: str
+    name: str
+    level: Level
+    kinds: frozenset[Kind]
+    evidence: frozenset[Evidence]
+    default: bool
+    status: str
+    since: str
+    fix: str
+    silenced_by: frozenset[str]
+    train_level: Level | None
+    check_name: str
+    page: str
+
+    @cached_property
+    def check(self) -> Check:
+        """The function behind the rule; it is imported on first use."""
+        return _resolve(self.check_name)
+
+    @cached_property
+    def scope(self) -> Scope:
+        """Whether the check is called for each layer or once for the model."""
+        return cast(Scope, next(iter(inspect.signature(self.check).parameters)))
+
+    @cached_property
+    def wants_model(self) -> bool:
+        """Whether a check of a layer asks for the layer's model too."""
+        return self.scope == "layer" and "model" in inspect.signature(self.check).parameters
+
+    @property
+    def options(self) -> Mapping[str, inspect.Parameter]:
+        """The check's options: its keyword-only parameters, with type and default."""
+        parameters = inspect.signature(self.check, eval_str=True).parameters
+        return {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of "What it finds", on one line."""
+        _, _, rest = self.page.partition(f"## {HEADINGS[0]}\n")
+        return " ".join(rest.strip().partition("\n\n")[0].split())
+
+
+def parse(text: str) -> Rule:
+    """A rule from the text of its page. Raises ValueError or KeyError where the page is wrong."""
+    _, front, page = text.split(DELIMITER, 2)
+    fields: dict[str, Any] = tomllib.loads(front)
+    train = fields.get("train")
+    kinds = fields["kinds"]
+    return Rule(
+        id=fields["id"],
+        name=fields["name"],
+        level=Level(fields["level"]),
+        kinds=frozenset(KINDS if kinds == "all" else kinds),
+        evidence=frozenset(map(Evidence, fields["evidence"])),
+        default=fields["default"],
+        status=fields["status"],
+        since=fields["since"],
+        fix=fields["fix"],
+        silenced_by=frozenset(fields.get("silenced_by", ())),
+        train_level=Level(train) if train else None,
+        check_name=fields["check"],
+        page=page.strip(),
+    )
+
+
+@cache
+def load() -> Mapping[str, Rule]:
+    """All built-in rules by id, in order of id."""
+    pages = (path.read_text("utf-8") for path in sorted(_folder().glob("BN*.md")))
+    return {rule.id: rule for rule in map(parse, pages)}
+
+
+def find(word: str) -> Rule | None:
+    """A rule by its id or name, whatever the case."""
+    wanted = word.strip().lower()
+    return next((r for r in load().values() if wanted in (r.id.lower(), r.name)), None)
+
+
+def _folder() -> Path:
+    """rules/ lies in the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "rules"
+    return installed if installed.is_dir() else package.parent / "rules"
+
+
+def _resolve(name: str) -> Check:
+    """``family:function`` inside bncheck.checks, and nowhere else."""
+    family, _, function = name.partition(":")
+    if not family.isidentifier() or not function.isidentifier():
+        raise ValueError(f"no check is named {name!r}")
+    return cast(Check, getattr(import_module(f"bncheck.checks.{family}"), function))

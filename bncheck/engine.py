@@ -1,0 +1,143 @@
+"""Runs rules over a model: who is asked, at what level, what a root cause silences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from bncheck.catalogue import Rule
+from bncheck.facts import Evidence, UnknownFact
+from bncheck.finding import Finding, Level, NotAssessed, Observation
+from bncheck.model import BATCH_KINDS, Model, NormLayer
+
+Profile = Literal["deploy", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a user decides about rules: the profile ("auto" asks the model), levels, options."""
+
+    profile: Literal["auto", "deploy", "train"] = "auto"
+    levels: Mapping[str, Level] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the rules say about one model."""
+
+    profile: Profile
+    profile_reason: str
+    findings: tuple[Finding, ...]
+    assessed: tuple[str, ...]
+    not_assessed: tuple[NotAssessed, ...]
+
+
+def assess(model: Model, rules: Iterable[Rule], policy: Policy = Policy()) -> Assessment:
+    """Run every rule over a model. Raises only what is wrong with bncheck or the file itself."""
+    profile, reason = _profile(model, policy)
+    rules = tuple(rules)
+    findings: list[Finding] = []
+    not_assessed: list[NotAssessed] = []
+    assessed: list[str] = []
+    for rule in rules:
+        run = _Run(rule, model, policy.options.get(rule.id, {}))
+        found, missing, judged = run.everywhere()
+        findings += map(partial(_finding, rule, profile, policy.levels.get(rule.id)), found)
+        not_assessed += missing
+        if judged:
+            assessed.append(rule.id)
+    kept = _without_consequences(findings, {rule.id: rule for rule in rules})
+    return Assessment(profile, reason, tuple(kept), tuple(assessed), tuple(not_assessed))
+
+
+def _profile(model: Model, policy: Policy) -> tuple[Profile, str]:
+    if policy.profile != "auto":
+        return policy.profile, "as asked"
+    if model.training_state:
+        return "train", f"a training checkpoint: {model.training_state}"
+    return "deploy", "nothing says that training goes on"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    layer: str | None
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One rule over one model."""
+
+    rule: Rule
+    model: Model
+    options: Mapping[str, object]
+
+    def everywhere(self) -> tuple[list[_Sighting], list[NotAssessed], bool]:
+        """What was seen, what could not be judged, and whether anything was judged."""
+        targets = self._targets()
+        if not targets and self._proves_nothing() and self.model.statistics_gone:
+            return [], [NotAssessed(self.rule.id, None, self.model.statistics_gone)], False
+        seen: list[_Sighting] = []
+        missing: list[NotAssessed] = []
+        for target in targets:
+            name = target.name if isinstance(target, NormLayer) else None
+            try:
+                seen.extend(_Sighting(name, o) for o in self._call(target))
+            except UnknownFact as error:
+                missing.append(NotAssessed(self.rule.id, name, error.unknown))
+        return seen, _merged(missing, len(targets)), len(missing) < max(len(targets), 1)
+
+    def _targets(self) -> Sequence[NormLayer | Model]:
+        if self.rule.scope == "model":
+            return (self.model,)
+        everything = self.rule.kinds >= BATCH_KINDS | {"layer"}
+        return tuple(
+            layer
+            for layer in self.model.layers
+            if layer.kind in self.rule.kinds or (layer.kind is None and everything)
+        )
+
+    def _proves_nothing(self) -> bool:
+        """Whether a model without BatchNorm leaves the rule open rather than satisfied."""
+        return self.rule.evidence == {Evidence.TENSORS} and self.rule.kinds <= BATCH_KINDS
+
+    def _call(self, target: NormLayer | Model) -> Iterator[Observation]:
+        context = {"model": self.model} if self.rule.wants_model else {}
+        return self.rule.check(target, **context, **self.options)
+
+
+def _merged(missing: list[NotAssessed], targets: int) -> list[NotAssessed]:
+    """One entry for the whole model where every layer lacks the same."""
+    if len(missing) == targets > 0 and len({m.unknown for m in missing}) == 1:
+        return [NotAssessed(missing[0].rule, None, missing[0].unknown)]
+    return missing
+
+
+def _finding(rule: Rule, profile: Profile, asked: Level | None, seen: _Sighting) -> Finding:
+    level = seen.observation.level or rule.level
+    if profile == "train" and rule.train_level is not None:
+        level = min(level, rule.train_level, key=lambda each: each.rank)
+    return Finding(
+        rule=rule.id,
+        name=rule.name,
+        level=asked or level,
+        layer=seen.layer,
+        message=seen.observation.message,
+        evidence=seen.observation.evidence,
+        fix=seen.observation.fix or rule.fix,
+    )
+
+
+def _without_consequences(findings: list[Finding], rules: Mapping[str, Rule]) -> list[Finding]:
+    causes = {(finding.rule, finding.layer) for finding in findings}
+    return [
+        finding
+        for finding in findings
+        if not any(
+            (cause, finding.layer) in causes or (cause, None) in causes
+            for cause in rules[finding.rule].silenced_by
+        )
+    ]
