@@ -6,10 +6,10 @@ UnknownFact, and the engine reports the rule as *not assessed* with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 from bncheck.errors import BncheckError
 
@@ -93,6 +93,6 @@ class Facts:
 _MISSING = Unknown("fact", "not in this file")
 
 
-def unknown(facts: tuple[Fact[object], ...], why: str, instead: str = "") -> dict[str, Unknown]:
+def unknown(facts: Iterable[Fact[Any]], why: str, instead: str = "") -> dict[str, Unknown]:
     """One reason for many facts, to be merged below the known ones."""
     return {fact.name: Unknown(fact.what, why, instead) for fact in facts}

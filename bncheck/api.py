@@ -1,0 +1,67 @@
+"""The library's face: the checks as plain functions on a path or a live object."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from bncheck import readers
+from bncheck.engine import assess
+from bncheck.finding import Level
+from bncheck.model import Model
+from bncheck.report import ModelReport, Report
+from bncheck.runner import pick
+from bncheck.settings import ProfileChoice, Settings, plan
+
+
+def check(
+    target: object,
+    *,
+    profile: ProfileChoice = "auto",
+    select: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
+    levels: Mapping[str, Level | str] | None = None,
+    options: Mapping[str, Mapping[str, object]] | None = None,
+    assume_eval: bool = False,
+    key: str | None = None,
+) -> Report:
+    """Check a path, an nn.Module, a state_dict or an onnx.ModelProto.
+
+    ``select`` and ``ignore`` take rule ids, names or prefixes ("BN2"); ``levels`` and ``options``
+    are keyed by rule id. ``assume_eval``: whoever loads the model calls eval(). ``key`` picks one
+    model of a file with several. No configuration file is read.
+
+    Raises UnreadableModel where there is no model to check, ConfigurationError for unknown rules.
+    """
+    settings = Settings(
+        select=None if select is None else tuple(select),
+        ignore=tuple(ignore),
+        profile=profile,
+        levels={rule: Level(level) for rule, level in (levels or {}).items()},
+        options=options or {},
+    )
+    decided = plan(settings)
+    models = pick(readers.read(target), key)
+    if assume_eval:
+        models = tuple(replace(m, loader_calls_eval="the caller (assume_eval)") for m in models)
+    return Report(
+        tuple(
+            ModelReport(_path(target), model, assess(model, decided.rules, decided.policy))
+            for model in models
+        )
+    )
+
+
+def inspect(target: object) -> tuple[Model, ...]:
+    """The facts of every model in a file or live object, unjudged.
+
+    Raises UnreadableModel where there is none.
+    """
+    return readers.read(target)
+
+
+def _path(target: object) -> str:
+    if isinstance(target, str | os.PathLike):
+        return os.fspath(target)
+    return f"<{type(target).__name__}>"

@@ -1,0 +1,127 @@
+"""safetensors: 8 bytes with the length of a JSON header, the header, then the raw tensors.
+
+The rules of a sound file (no holes, no overlap, all bytes used) are those of the reference
+implementation, https://github.com/huggingface/safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator, Mapping
+from math import prod
+
+from bncheck.errors import UnreadableModel
+from bncheck.facts import Unknown, UnknownFact
+from bncheck.model import Model
+from bncheck.readers.build import Origin, from_state_dict
+from bncheck.readers.source import Source
+from bncheck.tensor import Tensor, decode, itemsize
+
+LENGTH_BYTES = 8
+MAX_HEADER = 100_000_000  # bytes, the reference's own limit
+MAX_TENSORS = 500_000
+MAX_ELEMENTS = 2**23  # of a tensor whose values are read
+
+# dtype -> (bncheck's name, bits per element)
+_DTYPES = {
+    "BOOL": ("bool", 8),
+    "U8": ("uint8", 8),
+    "I8": ("int8", 8),
+    "U16": ("uint16", 16),
+    "I16": ("int16", 16),
+    "U32": ("uint32", 32),
+    "I32": ("int32", 32),
+    "U64": ("uint64", 64),
+    "I64": ("int64", 64),
+    "F16": ("float16", 16),
+    "BF16": ("bfloat16", 16),
+    "F32": ("float32", 32),
+    "F64": ("float64", 64),
+    "C64": ("complex64", 64),
+    "F8_E4M3": ("float8_e4m3fn", 8),
+    "F8_E5M2": ("float8_e5m2", 8),
+    "F8_E4M3FNUZ": ("float8_e4m3fnuz", 8),
+    "F8_E5M2FNUZ": ("float8_e5m2fnuz", 8),
+    "F8_E8M0": ("float8_e8m0fnu", 8),
+    "F6_E2M3": ("float6_e2m3", 6),
+    "F6_E3M2": ("float6_e3m2", 6),
+    "F4": ("float4_e2m1fn_x2", 4),
+}
+
+
+def looks_like_safetensors(start: bytes) -> bool:
+    """Whether a file that begins so claims to be one; ``start`` holds its first bytes."""
+    length = int.from_bytes(start[:LENGTH_BYTES], "little")
+    return 2 <= length <= MAX_HEADER and start[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{"
+
+
+def read(source: Source) -> tuple[Model, ...]:
+    """The one state_dict of a file."""
+    length = int.from_bytes(source.read(0, LENGTH_BYTES), "little")
+    if length > MAX_HEADER:
+        raise UnreadableModel(f"has a header of {length} bytes, over {MAX_HEADER}")
+    header = _parse(source.read(LENGTH_BYTES, length))
+    header.pop("__metadata__", None)
+    tensors = dict(_tensors(header, source, LENGTH_BYTES + length))
+    return (from_state_dict(tensors, {}, "state_dict", Origin("safetensors")),)
+
+
+def _parse(header: bytes) -> dict[str, object]:
+    # Every tensor brings one object and two arrays: more than that is no header but an attack.
+    if header.count(b"{") > MAX_TENSORS or header.count(b"[") > 2 * MAX_TENSORS:
+        raise UnreadableModel(f"has a header of over {MAX_TENSORS} tensors")
+    try:
+        parsed = json.loads(header, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableModel("has a header that is no JSON: damaged") from error
+    if not isinstance(parsed, dict):
+        raise UnreadableModel("has a header that is no JSON object")
+    return parsed
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        raise UnreadableModel("has a header that names something twice")
+    return unique
+
+
+def _tensors(
+    header: Mapping[str, object], source: Source, begin: int
+) -> Iterator[tuple[str, Tensor]]:
+    ranges = []
+    for name, entry in header.items():
+        dtype, shape, start, stop = _entry(name, entry)
+        ranges.append((start, stop))
+        yield name, _tensor(source, dtype, shape, begin + start)
+    ranges.sort()
+    stops = [0, *(stop for _, stop in ranges)]
+    if [start for start, _ in ranges] != stops[:-1] or begin + stops[-1] != source.size:
+        raise UnreadableModel(
+            f"has {source.size} bytes where its header speaks of {begin + max(stops)}: "
+            "truncated download, or damaged"
+        )
+
+
+def _entry(name: str, entry: object) -> tuple[str, tuple[int, ...], int, int]:
+    """dtype, shape and the range of bytes of a tensor, checked against each other."""
+    match entry:
+        case {"dtype": str(code), "shape": [*shape], "data_offsets": [int(start), int(stop)]}:
+            dtype, bits = _DTYPES.get(code, (code, 0))
+            sound = all(type(n) is int and n >= 0 for n in shape) and 0 <= start <= stop
+            if sound and (not bits or prod(shape) * bits == (stop - start) * 8):
+                return dtype, tuple(shape), start, stop
+    raise UnreadableModel(f"has a header that contradicts itself at tensor {name!r}")
+
+
+def _tensor(source: Source, dtype: str, shape: tuple[int, ...], offset: int) -> Tensor:
+    def load() -> array[float]:
+        width, numel = itemsize(dtype), prod(shape)
+        if width is None:
+            raise UnknownFact(Unknown("values", f"values of dtype {dtype} are not decoded"))
+        if numel > MAX_ELEMENTS:
+            raise UnknownFact(Unknown("values", f"a tensor of over {MAX_ELEMENTS} is skipped"))
+        return decode(source.read(offset, numel * width), dtype)
+
+    return Tensor(shape, dtype, load, storage=offset)

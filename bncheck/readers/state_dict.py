@@ -1,0 +1,102 @@
+"""Normalization layers of a state_dict: what names and shapes alone can prove.
+
+A state_dict has no classes. Running statistics make a batch norm; a weight and a bias of one shape
+make a normalization layer of a kind that the file does not tell; a lone vector is one only where
+its name says so. ``_metadata``, where it survived, adds the version of the class: 2 for the
+BatchNorm family, 3 for detectron2's FrozenBatchNorm2d.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from bncheck.facts import Fact, Unknown, unknown
+from bncheck.model import Kind, NormLayer
+from bncheck.tensor import Tensor
+
+ALIASES = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_var": "running_var",
+    "moving_variance": "running_var",
+}
+ROLES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+WRAPPERS = ("module.", "_orig_mod.")
+_NAMED_NORM = re.compile(r"norm|rms|(^|_)ln(_|\d|$)", re.IGNORECASE)
+_BATCH_VERSION, _FROZEN_VERSION = 2, 3
+INSTEAD = "check the exported .onnx, or the module saved whole"
+_NOT_HELD: tuple[Fact[Any], ...] = (
+    NormLayer.eps,
+    NormLayer.momentum,
+    NormLayer.track_running_stats,
+    NormLayer.training,
+    NormLayer.has_running_stats,
+    NormLayer.requires_grad,
+    NormLayer.calls,
+)
+UNKNOWN = unknown(_NOT_HELD, "a state_dict holds none", INSTEAD)
+
+
+def layers(tensors: Mapping[str, Tensor], versions: Mapping[str, int]) -> tuple[NormLayer, ...]:
+    """The layers in order of their first key; ``versions`` as in ``_metadata``, by prefix."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        prefix, _, leaf = key.rpartition(".")
+        groups.setdefault(prefix, {})[ALIASES.get(leaf, leaf)] = tensor
+    return tuple(_layers(groups, versions))
+
+
+def _layers(
+    groups: Mapping[str, Mapping[str, Tensor]], versions: Mapping[str, int]
+) -> Iterator[NormLayer]:
+    for prefix, group in groups.items():
+        version = versions.get(prefix)
+        if "running_mean" in group or "running_var" in group:
+            kind: Kind = "frozen-batch" if version == _FROZEN_VERSION else "batch"
+            yield NormLayer(prefix, kind, None, _with_statistics(group))
+        elif _is_norm(prefix, group, version):
+            yield NormLayer(prefix, None, None, _without_statistics(group))
+
+
+def _is_norm(prefix: str, group: Mapping[str, Tensor], version: int | None) -> bool:
+    weight, bias = group.get("weight"), group.get("bias")
+    if weight is None or group.keys() - {"weight", "bias"} or not weight.shape:
+        return False
+    if bias is not None:
+        return bias.shape == weight.shape
+    named = _NAMED_NORM.search(prefix.rpartition(".")[2]) is not None
+    return len(weight.shape) == 1 and (named or version == _BATCH_VERSION)
+
+
+def _with_statistics(group: Mapping[str, Tensor]) -> dict[str, object]:
+    vector = group.get("running_mean") or group["running_var"]
+    facts: dict[str, object] = {**UNKNOWN, "affine": "weight" in group}
+    if len(vector.shape) == 1:
+        facts["num_features"] = vector.shape[0]
+    for role in ROLES:
+        facts[role] = group.get(role)
+    for role in ("running_mean", "running_var"):
+        if role not in group:
+            facts[role] = Unknown(role, "the state_dict has no such key for this layer")
+    return facts
+
+
+def _without_statistics(group: Mapping[str, Tensor]) -> dict[str, object]:
+    return {**UNKNOWN, "affine": True, "weight": group["weight"], "bias": group.get("bias")}
+
+
+def unwrapped(names: Iterable[str]) -> dict[str, str]:
+    """Each name without the prefixes that wrappers put before all of them, or compile within."""
+    kept = {name: name for name in names}
+    while kept and (prefix := _common_wrapper(kept.values())):
+        kept = {name: short.removeprefix(prefix) for name, short in kept.items()}
+    inner = {name: short.replace("_orig_mod.", "") for name, short in kept.items()}
+    return inner if len(set(inner.values())) == len(inner) else kept
+
+
+def _common_wrapper(names: Iterable[str]) -> str | None:
+    present = tuple(names)
+    return next((w for w in WRAPPERS if all(name.startswith(w) for name in present)), None)

@@ -1,0 +1,233 @@
+"""A strict reader of zip directories.
+
+PyTorch's reader and Python's zipfile disagree on files that hold a name twice, two archives in a
+row, or headers that contradict each other: a checker could be shown another model than the one
+that runs. Whatever can be read in two ways is refused. Checksums are not compared, as PyTorch does
+not compare them either. Layout: APPNOTE.TXT 6.3, sections 4.3.7 to 4.3.16.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from bncheck.errors import UnreadableModel
+from bncheck.readers.source import Source
+
+MAGIC = b"PK\x03\x04"
+MAX_DIRECTORY = 256 * 2**20  # bytes; about two million entries
+MAX_INFLATED = 64 * 2**20  # bytes of a compressed storage
+MAX_COMMENT = 0xFFFF
+STORED, DEFLATED = 0, 8
+ENCRYPTED = 0x0001 | 0x0040 | 0x2000
+SIZES_FOLLOW = 0x0008
+
+END = struct.Struct("<4s4H2LH")
+END64 = struct.Struct("<4sQ2H2L4Q")
+LOCATOR64 = struct.Struct("<4sLQL")
+CENTRAL = struct.Struct("<4s6H3L5H2L")
+LOCAL = struct.Struct("<4s5H3L2H")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of the archive, as the central directory has it; sizes in bytes."""
+
+    name: str
+    flags: int
+    method: int
+    compressed_size: int
+    size: int
+    header_offset: int
+    limit: int = 0  # where the next entry, or the directory, begins
+
+
+class ZipArchive:
+    """The entries of a zip file. Raises UnreadableModel for all that is not one plain archive."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        begin, size, count = _locate_directory(source)
+        entries = list(_parse_directory(source.read(begin, size)))
+        if len(entries) != count:
+            raise UnreadableModel(f"zip directory has {len(entries)} entries, but says {count}")
+        self.entries: Mapping[str, Entry] = _without_conflicts(entries, begin)
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The content of an entry, inflated; refused where it is longer than ``limit`` bytes."""
+        entry = self.entries[name]
+        if entry.size > limit:
+            raise UnreadableModel(f"zip entry {name!r} has {entry.size} bytes, over {limit}")
+        data = self._source.read(self._data_offset(entry), entry.compressed_size)
+        return data if entry.method == STORED else _inflate(data, entry)
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes of an entry; only what is asked for is read where the entry is stored."""
+        entry = self.entries[name]
+        if offset < 0 or length < 0 or offset + length > entry.size:
+            raise UnreadableModel(f"zip entry {name!r} is shorter than the tensor that lies in it")
+        if entry.method == STORED:
+            return self._source.read(self._data_offset(entry) + offset, length)
+        return self.read(name, MAX_INFLATED)[offset : offset + length]
+
+    def _data_offset(self, entry: Entry) -> int:
+        """Where an entry's content begins, once its local header agrees with the directory."""
+        header = self._source.read(entry.header_offset, LOCAL.size)
+        fields = LOCAL.unpack(header)
+        magic, _, flags, method, _, _, _, compressed, size = fields[:9]
+        name_size: int = fields[9]
+        extra_size: int = fields[10]
+        name = self._source.read(entry.header_offset + LOCAL.size, name_size)
+        begin = entry.header_offset + LOCAL.size + name_size + extra_size
+        left_open = (0, 0xFFFFFFFF) if flags & SIZES_FOLLOW else (0xFFFFFFFF,)
+        if (
+            magic != MAGIC
+            or name != entry.name.encode()
+            or (flags, method) != (entry.flags, entry.method)
+            or compressed not in (entry.compressed_size, *left_open)
+            or size not in (entry.size, *left_open)
+            or begin + entry.compressed_size > entry.limit
+        ):
+            raise UnreadableModel(f"zip entry {entry.name!r}: local header and directory disagree")
+        return begin
+
+
+def _locate_directory(source: Source) -> tuple[int, int, int]:
+    """Offset, size and entry count of the central directory."""
+    offset, end = _find_end(source)
+    _, disk, directory_disk, _, count, size, begin, _ = END.unpack(end)
+    stop = offset
+    if offset >= LOCATOR64.size:
+        locator = source.read(offset - LOCATOR64.size, LOCATOR64.size)
+        if locator.startswith(b"PK\x06\x07"):
+            saturated = (count, size, begin)
+            stop, count, size, begin = _read_end64(source, locator, offset - LOCATOR64.size)
+            if any(
+                short not in (long, most)
+                for short, long, most in zip(
+                    saturated, (count, size, begin), (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF), strict=True
+                )
+            ):
+                raise UnreadableModel("zip: the 32-bit and 64-bit end records disagree")
+    if disk or directory_disk:
+        raise UnreadableModel("is one part of a zip archive in several parts")
+    if begin + size != stop:
+        raise UnreadableModel("zip directory is not where it should be: two archives in one file?")
+    if size > MAX_DIRECTORY:
+        raise UnreadableModel(f"zip directory has {size} bytes, over {MAX_DIRECTORY}")
+    return begin, size, count
+
+
+def _find_end(source: Source) -> tuple[int, bytes]:
+    for tail_size in (END.size, END.size + MAX_COMMENT):
+        tail_offset = max(source.size - tail_size, 0)
+        tail = source.read(tail_offset, source.size - tail_offset)
+        found = tail.rfind(b"PK\x05\x06")
+        if found >= 0 and len(tail) - found >= END.size:
+            end = tail[found : found + END.size]
+            if END.size + END.unpack(end)[-1] != len(tail) - found:
+                raise UnreadableModel("zip: something follows the end of the archive")
+            return tail_offset + found, end
+    raise UnreadableModel("zip archive has no end: truncated download?")
+
+
+def _read_end64(source: Source, locator: bytes, offset: int) -> tuple[int, int, int, int]:
+    """Offset of the 64-bit end record, and the entry count, size and offset that it gives."""
+    _, disk, begin, _ = LOCATOR64.unpack(locator)
+    if disk or begin + END64.size != offset:
+        raise UnreadableModel("zip: the 64-bit end record is not where it should be")
+    magic, _, _, _, disk, directory_disk, _, count, size, directory = END64.unpack(
+        source.read(begin, END64.size)
+    )
+    if magic != b"PK\x06\x06" or disk or directory_disk:
+        raise UnreadableModel("zip: the 64-bit end record is damaged")
+    return begin, count, size, directory
+
+
+def _parse_directory(data: bytes) -> Iterator[Entry]:
+    position = 0
+    while position < len(data):
+        if len(data) - position < CENTRAL.size or data[position : position + 4] != b"PK\x01\x02":
+            raise UnreadableModel("zip directory is damaged")
+        fields = CENTRAL.unpack_from(data, position)
+        flags, method, compressed, size = fields[3], fields[4], fields[8], fields[9]
+        name_size, extra_size, comment_size, disk, offset = *fields[10:14], fields[16]
+        name_end = position + CENTRAL.size + name_size
+        extra = data[name_end : name_end + extra_size]
+        name = _decode_name(data[position + CENTRAL.size : name_end])
+        position = name_end + extra_size + comment_size
+        if position > len(data) or disk:
+            raise UnreadableModel("zip directory is damaged")
+        size, compressed, offset = _widen((size, compressed, offset), extra)
+        yield Entry(name, flags, method, compressed, size, offset)
+
+
+def _decode_name(raw: bytes) -> str:
+    try:
+        name = raw.decode()
+    except UnicodeDecodeError:
+        raise UnreadableModel("zip entry has a name that is not UTF-8") from None
+    if "\0" in name:
+        raise UnreadableModel("zip entry has a NUL in its name")
+    return name
+
+
+def _widen(fields: tuple[int, int, int], extra: bytes) -> tuple[int, int, int]:
+    """Replace saturated 32-bit fields by those of the zip64 extra field (header 0x0001)."""
+    if 0xFFFFFFFF not in fields:
+        return fields
+    position = 0
+    while position + 4 <= len(extra):
+        header, size = struct.unpack_from("<2H", extra, position)
+        if header == 1:
+            wide = list(
+                struct.unpack_from(
+                    f"<{min(size, len(extra) - position - 4) // 8}Q", extra, position + 4
+                )
+            )
+            if len(wide) >= fields.count(0xFFFFFFFF):
+                first, second, third = (wide.pop(0) if f == 0xFFFFFFFF else f for f in fields)
+                return first, second, third
+            break
+        position += 4 + size
+    raise UnreadableModel("zip entry has no 64-bit sizes where it needs them")
+
+
+def _without_conflicts(entries: list[Entry], directory: int) -> dict[str, Entry]:
+    """Entries by name; refused where a name comes twice, or where entries share bytes."""
+    offsets = sorted(entry.header_offset for entry in entries)
+    if offsets and offsets[0] != 0:
+        raise UnreadableModel("zip archive does not begin with its first entry")
+    if len(set(offsets)) != len(offsets):
+        raise UnreadableModel("zip entries overlap")
+    limits = dict(pairwise([*offsets, directory]))
+    named = {entry.name: replace(entry, limit=limits[entry.header_offset]) for entry in entries}
+    for entry in named.values():
+        _require_sound(entry)
+    if len(named) != len(entries):
+        raise UnreadableModel("zip archive holds an entry of the same name twice")
+    return named
+
+
+def _require_sound(entry: Entry) -> None:
+    if entry.flags & ENCRYPTED:
+        raise UnreadableModel("is a password-protected zip; unpack it first")
+    if entry.method not in (STORED, DEFLATED):
+        raise UnreadableModel(f"zip entry {entry.name!r} has an unknown compression")
+    if entry.method == STORED and entry.size != entry.compressed_size:
+        raise UnreadableModel(f"zip entry {entry.name!r} has two sizes")
+    if entry.header_offset + LOCAL.size + entry.compressed_size > entry.limit:
+        raise UnreadableModel(f"zip entry {entry.name!r} overlaps what follows it")
+
+
+def _inflate(data: bytes, entry: Entry) -> bytes:
+    try:
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, entry.size + 1)
+    except zlib.error as error:
+        raise UnreadableModel(f"zip entry {entry.name!r} cannot be inflated") from error
+    if len(inflated) != entry.size:
+        raise UnreadableModel(f"zip entry {entry.name!r} does not have the size that it says")
+    return inflated
