@@ -49,6 +49,10 @@ def _reader(start: bytes, source: Source) -> Callable[[Source], tuple[Model, ...
         from bncheck.readers import torch_zip
 
         return torch_zip.read
+    from bncheck.readers import torch_legacy
+
+    if start.startswith(torch_legacy.MAGIC):
+        return torch_legacy.read
     from bncheck.readers import safetensors
 
     if safetensors.looks_like_safetensors(start):

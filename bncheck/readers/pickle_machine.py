@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bncheck.errors import UnreadableModel
@@ -91,6 +92,10 @@ class Instance:
         called = self.called
         if isinstance(called, Global) and called.path in _RECONSTRUCTORS and self.args:
             called = self.args[0]
+        if isinstance(called, PersistentId):  # PyTorch before 1.6: ("module", class, source, ...)
+            match called.value:
+                case ("module", Global() as called, *_):
+                    pass
         return called.path if isinstance(called, Global) else ""
 
 
@@ -105,8 +110,17 @@ _RECONSTRUCTORS = {
 Value = Any
 
 
-def load(data: bytes, start: int = 0) -> tuple[Value, int]:
-    """The value of the pickle at ``start`` and the offset behind it.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A pickle's value, the offset behind it, and all that it refers to outside."""
+
+    value: Value
+    end: int
+    references: list[PersistentId]
+
+
+def load(data: bytes, start: int = 0) -> Loaded:
+    """The value of the pickle at ``start``.
 
     Raises UnreadableModel where the pickle is damaged, over budget, or uses what no model needs
     (the extension registry, out-of-band buffers).
@@ -128,14 +142,15 @@ class _Machine:
         self.marks: list[list[Value]] = []
         self.memo: dict[int, Value] = {}
         self.containers = 0
+        self.references: list[PersistentId] = []
 
-    def run(self) -> tuple[Value, int]:
+    def run(self) -> Loaded:
         data, table = self.data, _TABLE
         for _ in range(MAX_OPCODES):
             opcode = data[self.position]
             self.position += 1
             if opcode == 0x2E:  # STOP
-                return self.stack.pop(), self.position
+                return Loaded(self.stack.pop(), self.position, self.references)
             table[opcode](self)
         raise UnreadableModel(f"pickle has over {MAX_OPCODES} opcodes")
 
@@ -196,6 +211,11 @@ class _Machine:
         if not isinstance(args, tuple):
             raise UnreadableModel("pickle calls something without a tuple of arguments")
         self.push_container(Instance(called, args))
+
+    def refer(self, value: Value) -> None:
+        reference = PersistentId(value)
+        self.references.append(reference)
+        self.push_container(reference)
 
     def build(self, state: Value) -> None:
         target = self.stack[-1]
@@ -392,8 +412,8 @@ HANDLERS: dict[str, Handler] = {
     "L": lambda m: m.push(int(m.line().rstrip(b"L"))),
     "M": _integer(_U2),
     "N": _constant(None),
-    "P": lambda m: m.push(PersistentId(m.line().decode())),
-    "Q": lambda m: m.push_container(PersistentId(m.stack.pop())),
+    "P": lambda m: m.refer(m.line().decode()),
+    "Q": lambda m: m.refer(m.stack.pop()),
     "R": _reduce,
     "S": _string_line,
     "T": _sized_python2_string(_I4),

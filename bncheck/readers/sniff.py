@@ -13,6 +13,10 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _ASK_SOURCE = "check the .onnx or the checkpoint that it was made from"
 # offset, bytes, what it is
 _MAGICS = (
+    *(
+        (0, name + b"\0", "is in PyTorch's tar format of before 0.2, which is not read")
+        for name in (b"sys_info", b"pickle", b"storages", b"tensors")
+    ),
     (0, b"\x89PNG\r\n", "is an image (PNG), no model"),
     (0, b"\xff\xd8\xff", "is an image (JPEG), no model"),
     (0, b"GIF8", "is an image (GIF), no model"),
@@ -35,7 +39,6 @@ _MAGICS = (
     (0, b"ptrt", f"is a TensorRT engine, which cannot be checked: {_ASK_SOURCE}"),
     (0, b"\x7fELF", "is a compiled program, which cannot be checked: " + _ASK_SOURCE),
 )
-_PYTORCH_LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 
 
 def refuse_known_others(start: bytes, suffix: str) -> None:
@@ -45,11 +48,6 @@ def refuse_known_others(start: bytes, suffix: str) -> None:
         raise absent("is empty")
     if start.startswith(LFS_POINTER):
         raise absent("is a Git LFS pointer, not the model itself: run git lfs pull")
-    if start.startswith(_PYTORCH_LEGACY):
-        raise UnreadableModel(
-            "is in PyTorch's format of before 1.6, which cannot be read yet: "
-            "load and save it again with a current PyTorch"
-        )
     for offset, magic, what in _MAGICS:
         if start[offset : offset + len(magic)] == magic:
             raise NotAModel(what)

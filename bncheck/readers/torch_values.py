@@ -144,7 +144,7 @@ def _rebuilt(path: str, args: tuple[Value, ...], storages: Storages) -> Tensor |
         case "_rebuild_meta_tensor_no_storage", (dtype, size, *_):
             return _opaque(_integers(size), _dtype(dtype), "the tensor is on the meta device")
         case "_rebuild_qtensor", (PersistentId() as storage, _, size, *_):
-            return _opaque(_integers(size), _place(storage).dtype, "the tensor is quantized")
+            return _opaque(_integers(size), place(storage).dtype, "the tensor is quantized")
         case "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor", (_, (_, _, size, *_)):
             return _opaque(_integers(size), "sparse", "the tensor is sparse")
         case "_rebuild_device_tensor_from_numpy", (_, dtype, *_):
@@ -164,19 +164,24 @@ def _opaque(shape: tuple[int, ...], dtype: str, why: str) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A storage: its key, the dtype of its elements and how many there are."""
+class Place:
+    """A storage: its key, the dtype of its elements, and where a view of it begins."""
 
     key: str
     dtype: str
-    numel: int
+    offset: int = 0
 
 
-def _place(reference: Value) -> _Place:
+def place(reference: Value) -> Place:
+    """What a persistent id refers to. Raises UnreadableModel where that is no storage."""
     match reference:
-        case PersistentId(value=("storage", kind, str(key), _, int(numel), *_)):
-            name = kind.name if isinstance(kind, Global) else ""
-            return _Place(key, _STORAGES.get(name, "unknown"), numel)
+        case PersistentId(value=("storage", Global() as kind, str(key), _, int(), *more)):
+            dtype = _STORAGES.get(kind.name, "unknown")
+            match more:  # PyTorch before 1.6 has a sixth value
+                case [(_, int(offset), int()), *_] if offset >= 0:
+                    return Place(key, dtype, offset)
+                case [] | [None, *_]:
+                    return Place(key, dtype)
     raise UnreadableModel("pickle refers to a storage in an unknown way")
 
 
@@ -201,12 +206,12 @@ def _strided(
     dtype: str | None,
     storages: Storages,
 ) -> Tensor:
-    place = _place(storage)
+    where = place(storage)
     shape, strides = _integers(size), _integers(stride)
     if len(shape) != len(strides) or type(offset) is not int or offset < 0:
         raise UnreadableModel("pickle gives a tensor strides that no tensor can have")
-    view = _View(place.key, dtype or place.dtype, offset, shape, strides)
-    return Tensor(shape, view.dtype, lambda: _load(view, storages), storage=place.key)
+    view = _View(where.key, dtype or where.dtype, where.offset + offset, shape, strides)
+    return Tensor(shape, view.dtype, lambda: _load(view, storages), storage=where.key)
 
 
 @dataclass(frozen=True, slots=True)

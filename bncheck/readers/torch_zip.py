@@ -47,7 +47,7 @@ def load(source: Source) -> tuple[Value, ZipStorages]:
     archive = ZipArchive(source)
     root = _root(archive.entries)
     pickled = archive.read(f"{root}/data.pkl", pickle_machine.MAX_PICKLE)
-    value, _ = pickle_machine.load(pickled)
+    value = pickle_machine.load(pickled).value
     return value, ZipStorages(archive, root, _byteorder(archive, root))
 
 

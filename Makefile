@@ -1,0 +1,33 @@
+# Shortcuts; each target is a command that also works by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install test lint types fixtures bench ci clean
+
+install: $(BIN)/bncheck
+$(BIN)/bncheck: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -e ".[dev]"
+	@touch $@
+
+test: install
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy --strict
+
+fixtures: install
+	$(BIN)/python fixtures/build.py
+
+bench: install
+	$(BIN)/python benchmarks/reading.py
+
+ci:
+	.ci/run
+
+clean:
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
