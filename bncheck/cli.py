@@ -1,0 +1,182 @@
+"""The command line: options, help, and what becomes of an exception. The work is in commands/."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bncheck import __version__, console, crash
+from bncheck.commands import options
+from bncheck.errors import BncheckError
+from bncheck.outcome import FAILED, OK
+from bncheck.settings import Settings, suggestion
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+EXIT_CODES = """\b
+Exit codes:
+  0  nothing at or above --fail-on
+  1  findings, or a rule under --require that could not be assessed
+  2  could not do the job: a file that is missing, unreadable or no model, no
+     model found, bad usage or configuration, a crash
+"""
+ENVIRONMENT = """\b
+Environment:
+  NO_COLOR=1           no colour, also on a terminal
+  BNCHECK_TRACEBACK=1  the traceback of a crash
+"""
+
+
+class Commands(click.Group):
+    """A group whose command may be left out: a first word that is none is a path to check."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click.Group.parse_args."""
+        if not args:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(FAILED)
+        own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
+        if args[0] not in self.commands and args[0] not in own:
+            self._refuse_misspelt(args[0], ctx)
+            args = ["check", *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of their definition."""
+        return list(self.commands)
+
+    def _refuse_misspelt(self, word: str, ctx: click.Context) -> None:
+        hint = suggestion(word, self.commands) if word.isalpha() else ""
+        if hint and not os.path.lexists(word):
+            raise click.UsageError(f"there is no file and no command {word!r}{hint}", ctx)
+
+
+@click.group(
+    cls=Commands,
+    context_settings=CONTEXT,
+    options_metavar="",
+    subcommand_metavar="[OPTIONS] PATH... | COMMAND ...",
+    epilog=f"{EXIT_CODES}\n{ENVIRONMENT}",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Check the normalization layers of PyTorch and ONNX model files.
+
+    bncheck reads model files without running anything in them, and says which
+    layers are quietly wrong, why it matters and what to do.
+
+    \b
+    Examples:
+      bncheck model.pt                    the same as: bncheck check model.pt
+      bncheck models/ other.onnx          folders are searched
+      bncheck --format json model.pt      options may come first
+      bncheck inspect model.pt            every normalization layer, as a table
+      bncheck explain BN101               one rule, and how to fix what it finds
+
+    The options of a check are under: bncheck check --help
+    """
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
+@options.form("text", "json")
+@options.OUTPUT
+@options.decisions
+@options.key("check")
+@options.CONFIG
+def check(
+    paths: tuple[str, ...],
+    form: str,
+    output: Path | None,
+    key: str | None,
+    config: Path | None,
+    select: tuple[str, ...],
+    **decisions: Any,
+) -> int:
+    """Check model files, and the models in folders.
+
+    PATH is a file, a folder, which is searched with all its subfolders, or a
+    glob such as "runs/**/*.pt". In a folder, what is no model is skipped. The
+    command line wins over the configuration.
+
+    \b
+    Examples:
+      bncheck check model.pt --fail-on warning
+      bncheck check weights.pth --require BN101
+      bncheck check models/ --format json --output report.json
+      bncheck check model.pt --ignore BN7,dead-channels --level BN301=error
+    """
+    from bncheck.commands.check import Request
+    from bncheck.commands.check import check as run
+
+    settings = Settings(select=select or None, **decisions)
+    return run(Request(paths, settings, form, output, key, config))
+
+
+@cli.command()
+@click.argument("model", metavar="MODEL", type=options.FILE)
+@options.form("table", "json")
+@options.key("show")
+def inspect(model: Path, form: str, key: str | None) -> int:
+    """Show every normalization layer of a model file.
+
+    A column that the file says nothing about is left out; "?" stands for what
+    is not known of one layer, "-" for what a layer does not have.
+    """
+    from bncheck.commands.inspect import inspect as run
+
+    return run(model, form, key)
+
+
+@cli.command()
+@click.argument("words", metavar="RULE...", nargs=-1, required=True)
+def explain(words: tuple[str, ...]) -> int:
+    """Explain rules, given by id or by name.
+
+    \b
+    Example:
+      bncheck explain BN101 dead-channels
+    """
+    from bncheck.commands.rules import explain as run
+
+    return run(words)
+
+
+@cli.command()
+@options.form("table", "json")
+def rules(form: str) -> int:
+    """List all rules."""
+    from bncheck.commands.rules import rules as run
+
+    return run(form)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, by default the process's own; the exit code is one of EXIT_CODES."""
+    console.accept_every_character()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return int(cli.main(given, "bncheck", standalone_mode=False) or OK)
+    except click.Abort:
+        console.message("interrupted")
+    except click.ClickException as error:
+        error.show()
+    except BncheckError as error:
+        console.message(str(error))
+    except SystemExit as stop:  # click's own: a closed pipe, shell completion
+        return FAILED if stop.code else OK
+    except Exception as error:
+        _tell_of_crash(error)
+    return FAILED
+
+
+def _tell_of_crash(error: Exception) -> None:
+    if crash.wants_traceback():
+        from traceback import print_exc
+
+        print_exc()
+    console.message(crash.one_line(error))

@@ -1,0 +1,98 @@
+"""What a report says of a model as a whole, under the level that fails the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bncheck.catalogue import Rule
+from bncheck.finding import Finding, Level
+from bncheck.model import Model, NormLayer
+from bncheck.outcome import Checked
+from bncheck.reports.grouping import Gap, gaps
+from bncheck.reports.layout import Paint, plain
+from bncheck.settings import FailOn
+
+OK, PARTLY = "ok", "ok, partly assessed"
+WITHOUT, NONE_KNOWN = "no BatchNorm", "no known BatchNorm"
+WRONG = ""  # what is wrong follows
+# Facts that a kind of file never tells although its model may be judged without them: the order
+# of operations of a module, which its flags stand in for, and the batch counters of a graph.
+OUTSIDE_GRAPHS = frozenset({Model.graph.what, Model.order.what, NormLayer.calls.what})
+ELSEWHERE = {"graph": frozenset({NormLayer.num_batches_tracked.what})}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How to write: the level that fails the run, whether infos are listed, colours."""
+
+    fail_on: FailOn = "error"
+    show_info: bool = False
+    paint: Paint = plain
+
+    @property
+    def gate(self) -> Level:
+        """The level from which an open rule makes a model partly assessed."""
+        return Level.ERROR if self.fail_on == "never" else Level(self.fail_on)
+
+    def is_wrong(self, finding: Finding) -> bool:
+        """Whether a finding speaks against the model: a warning at least, or what fails the run."""
+        return finding.level.rank >= min(Level.WARNING.rank, self.gate.rank)
+
+    def is_listed(self, finding: Finding) -> bool:
+        """Whether a finding is listed rather than counted."""
+        return self.show_info or self.is_wrong(finding)
+
+
+def live(checked: Checked) -> Iterable[Finding]:
+    """The findings that are not suppressed."""
+    return (f for f in checked.report.assessment.findings if not f.suppressed)
+
+
+def verdict(checked: Checked, style: Style) -> str:
+    """What stands behind the path."""
+    if checked.unmet or any(map(style.is_wrong, live(checked))):
+        return WRONG
+    if not checked.report.model.batch_norms:
+        unknown = any(layer.kind is None for layer in checked.report.model.layers)
+        return NONE_KNOWN if unknown else WITHOUT
+    return PARTLY if open_gates(checked, style) else OK
+
+
+def open_gates(checked: Checked, style: Style) -> tuple[str, ...]:
+    """The rules that could have failed the run, and could not be assessed, in order.
+
+    A rule that only lacks what this kind of file never tells, and what others judge in its place,
+    counts where it is required.
+    """
+    elsewhere = ELSEWHERE.get(checked.report.model.content, OUTSIDE_GRAPHS)
+    missing = {
+        each.rule
+        for each in checked.report.assessment.not_assessed
+        if each.unknown.what not in elsewhere or each.rule in checked.plan.required
+    }
+    return tuple(sorted(missing & _gating(checked, style)))
+
+
+def _gating(checked: Checked, style: Style) -> frozenset[str]:
+    """The rules that could fail the run: required, or at their own level grave enough."""
+    profile = checked.report.assessment.profile
+    levels = checked.plan.policy.levels
+
+    def level(rule: Rule) -> Level:
+        trained = rule.train_level if profile == "train" else None
+        return levels.get(rule.id) or min(rule.level, trained or rule.level, key=lambda e: e.rank)
+
+    grave = (rule.id for rule in checked.plan.rules if level(rule).rank >= style.gate.rank)
+    return checked.plan.required.union(grave)
+
+
+def telling_gaps(checked: Checked, style: Style) -> list[Gap]:
+    """What is worth saying of what could not be assessed."""
+    every = gaps(checked.report.assessment.not_assessed)
+    if style.show_info:
+        return every
+    if verdict(checked, style) in (WITHOUT, NONE_KNOWN):
+        gone = checked.report.model.statistics_gone
+        return [gap for gap in every if gap.entries[0].unknown == gone]
+    return [gap for gap in every if not set(gap.rules).isdisjoint(open_gates(checked, style))]

@@ -1,0 +1,78 @@
+"""One run: candidates through the readers and the engine, to entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from bncheck import crash, readers
+from bncheck.discover import Candidate
+from bncheck.engine import assess
+from bncheck.errors import NotAModel, UnreadableModel
+from bncheck.model import Model
+from bncheck.outcome import Checked, Entry, Skipped
+from bncheck.report import ModelReport, Unreadable
+from bncheck.settings import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A candidate, the plan that holds for it, and who is said to call eval() on it."""
+
+    candidate: Candidate
+    plan: Plan
+    assumed_eval: str | None = None
+
+
+def run(jobs: Iterable[Job], key: str | None = None) -> Iterator[Entry]:
+    """Check file after file; whatever is wrong with one is an entry and hides no other."""
+    for job in jobs:
+        yield from _guarded(str(job.candidate.path), _check(job, key))
+
+
+def _check(job: Job, key: str | None) -> Iterator[Entry]:
+    candidate = job.candidate
+    path = str(candidate.path)
+    if candidate.problem:
+        raise UnreadableModel(candidate.problem)
+    try:
+        models = readers.read(candidate.path)
+    except NotAModel:
+        if candidate.named:
+            raise
+        yield Skipped(path)
+        return
+    for model in pick(models, key):
+        yield from _guarded(path, _judged(job, model))
+
+
+def _judged(job: Job, model: Model) -> Iterator[Checked]:
+    if job.assumed_eval and not model.loader_calls_eval:
+        model = replace(model, loader_calls_eval=job.assumed_eval)
+    assessment = assess(model, job.plan.rules, job.plan.policy)
+    yield Checked(ModelReport(str(job.candidate.path), model, assessment), job.plan)
+
+
+def _guarded(path: str, work: Iterator[Entry]) -> Iterator[Entry]:
+    """The entries of lazy work, up to where it fails; the failure is the last."""
+    try:
+        yield from work
+    except UnreadableModel as error:
+        yield Unreadable(path, error.reason)
+    except Exception as error:
+        if crash.wants_traceback():
+            raise
+        yield Unreadable(path, crash.one_line(error))
+
+
+def pick(models: tuple[Model, ...], key: str | None) -> tuple[Model, ...]:
+    """The models under a key, all without one. Raises UnreadableModel naming the known keys."""
+    if key is None:
+        return models
+    picked = tuple(model for model in models if model.member == key)
+    if not picked:
+        known = ", ".join(sorted(model.member for model in models if model.member))
+        raise UnreadableModel(
+            f"holds no model under {key!r}; it holds {known or 'a single one, without a key'}"
+        )
+    return picked

@@ -1,0 +1,99 @@
+"""Which rules run, at what level, when layers of settings meet."""
+
+from __future__ import annotations
+
+import pytest
+
+from bncheck import catalogue
+from bncheck.errors import ConfigurationError
+from bncheck.finding import Level
+from bncheck.settings import Settings, expand, plan
+
+EVERY_RULE = frozenset(catalogue.load())
+STATISTICS = frozenset(rule for rule in EVERY_RULE if rule.startswith("BN2"))
+BY_DEFAULT = frozenset(rule.id for rule in catalogue.load().values() if rule.default)
+
+
+def chosen(*layers: Settings) -> frozenset[str]:
+    return frozenset(rule.id for rule in plan(*layers).rules)
+
+
+@pytest.mark.parametrize(
+    ("word", "rules"),
+    [
+        ("BN201", {"BN201"}),
+        ("bn201", {"BN201"}),
+        ("negative-variance", {"BN202"}),
+        ("BN2", STATISTICS),
+        ("bn2", STATISTICS),
+        ("ALL", EVERY_RULE),
+        ("BN", EVERY_RULE),
+    ],
+)
+def test_a_word_means_rules(word: str, rules: frozenset[str]) -> None:
+    assert expand(word) == rules
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("negative-varience", "did you mean 'negative-variance'?"),
+        ("BN2O1", "did you mean 'BN201'?"),
+        ("", "unknown rule ''"),
+        ("xyzzy", "unknown rule 'xyzzy'"),
+    ],
+)
+def test_an_unknown_word_is_refused_with_a_hint(word: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match="unknown rule") as raised:
+        expand(word)
+    assert hint in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("layers", "rules"),
+    [
+        ([], BY_DEFAULT),
+        ([Settings(select=("BN2",))], STATISTICS),
+        ([Settings(ignore=("BN2",))], BY_DEFAULT - STATISTICS),
+        ([Settings(select=("BN2",), ignore=("BN202",))], STATISTICS - {"BN202"}),
+        # the more specific word decides, whatever the order
+        ([Settings(select=("BN202",), ignore=("BN2",))], {"BN202"}),
+        ([Settings(select=("ALL",), ignore=("BN2",))], EVERY_RULE - STATISTICS),
+        ([Settings(select=("BN202", "BN201"), ignore=("BN202",))], {"BN201"}),
+        # a later select starts over, a later ignore takes away
+        ([Settings(ignore=("BN202",)), Settings(select=("BN202",))], {"BN202"}),
+        ([Settings(select=("BN201", "BN202")), Settings(ignore=("BN202",))], {"BN201"}),
+        ([Settings(select=("BN201",)), Settings(ignore=("BN202",))], {"BN201"}),
+        # what is required runs
+        ([Settings(select=("BN201",), require=("BN101",))], {"BN101", "BN201"}),
+        ([Settings(ignore=("BN101",)), Settings(require=("BN101",))], BY_DEFAULT),
+    ],
+)
+def test_layers_choose_rules(layers: list[Settings], rules: frozenset[str]) -> None:
+    assert chosen(*layers) == rules
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [Settings(require=("BN101",), ignore=("BN101",))],
+        [Settings(require=("BN101",)), Settings(ignore=("BN1",))],
+        [Settings(require=("BN101",)), Settings(select=("BN2",))],
+    ],
+)
+def test_a_requirement_is_never_dropped_silently(layers: list[Settings]) -> None:
+    with pytest.raises(ConfigurationError, match="BN101"):
+        plan(*layers)
+
+
+def test_a_run_without_rules_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no rule"):
+        plan(Settings(ignore=("ALL",)))
+
+
+def test_later_levels_and_profiles_win() -> None:
+    file = Settings(profile="train", levels={"BN101": Level.INFO, "BN207": Level.ERROR})
+    policy = plan(file, Settings(levels={"BN101": Level.WARNING})).policy
+    assert policy.profile == "train"
+    assert policy.levels == {"BN101": Level.WARNING, "BN207": Level.ERROR}
+    assert plan(file, Settings(profile="deploy")).policy.profile == "deploy"
