@@ -65,6 +65,12 @@ class Rule:
         """Whether a check of a layer asks for the layer's model too."""
         return self.scope == "layer" and "model" in inspect.signature(self.check).parameters
 
+    def capped(self, level: Level, profile: str) -> Level:
+        """A level of this rule's findings as the profile has it."""
+        if profile != "train" or self.train_level is None:
+            return level
+        return min(level, self.train_level, key=lambda each: each.rank)
+
     @property
     def options(self) -> Mapping[str, inspect.Parameter]:
         """The check's options: its keyword-only parameters, with type and default."""

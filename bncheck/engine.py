@@ -117,9 +117,7 @@ def _merged(missing: list[NotAssessed], targets: int) -> list[NotAssessed]:
 
 
 def _finding(rule: Rule, profile: Profile, asked: Level | None, seen: _Sighting) -> Finding:
-    level = seen.observation.level or rule.level
-    if profile == "train" and rule.train_level is not None:
-        level = min(level, rule.train_level, key=lambda each: each.rank)
+    level = rule.capped(seen.observation.level or rule.level, profile)
     return Finding(
         rule=rule.id,
         name=rule.name,

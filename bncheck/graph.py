@@ -14,7 +14,8 @@ format was:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -108,6 +109,14 @@ class Graph:
                 seen.add(id(node))
                 yield node
 
+    def holders(self, tensor: Tensor) -> int:
+        """How many nodes have a tensor, or another view of its storage, as a parameter."""
+        return self._holders[_storage(tensor)]
+
+    @cached_property
+    def _holders(self) -> Counter[Hashable]:
+        return Counter(key for node in self.nodes for key in set(_storages(node)))
+
     @cached_property
     def _producers(self) -> dict[str, Node]:
         return {value: node for node in self.nodes for value in node.outputs if value}
@@ -127,3 +136,11 @@ class Graph:
             if node.kind is not NodeKind.SHAPE and not dependent.isdisjoint(node.inputs):
                 dependent.update(node.outputs)
         return frozenset(dependent - {""})
+
+
+def _storages(node: Node) -> Iterator[Hashable]:
+    return (_storage(held) for held in node.parameters.values() if isinstance(held, Tensor))
+
+
+def _storage(tensor: Tensor) -> Hashable:
+    return id(tensor) if tensor.storage is None else tensor.storage

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bncheck.catalogue import Rule
 from bncheck.finding import Finding, Level
-from bncheck.model import Model, NormLayer
+from bncheck.model import NormLayer
 from bncheck.outcome import Checked
 from bncheck.reports.grouping import Gap, gaps
 from bncheck.reports.layout import Paint, plain
@@ -16,10 +16,8 @@ from bncheck.settings import FailOn
 OK, PARTLY = "ok", "ok, partly assessed"
 WITHOUT, NONE_KNOWN = "no BatchNorm", "no known BatchNorm"
 WRONG = ""  # what is wrong follows
-# Facts that a kind of file never tells although its model may be judged without them: the order
-# of operations of a module, which its flags stand in for, and the batch counters of a graph.
-OUTSIDE_GRAPHS = frozenset({Model.graph.what, Model.order.what, NormLayer.calls.what})
-ELSEWHERE = {"graph": frozenset({NormLayer.num_batches_tracked.what})}
+# A graph has no batch counters; what they would prove is judged by the statistics alone.
+NEVER_TOLD = {"graph": frozenset({NormLayer.num_batches_tracked.what})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +63,11 @@ def open_gates(checked: Checked, style: Style) -> tuple[str, ...]:
     A rule that only lacks what this kind of file never tells, and what others judge in its place,
     counts where it is required.
     """
-    elsewhere = ELSEWHERE.get(checked.report.model.content, OUTSIDE_GRAPHS)
+    never_told = NEVER_TOLD.get(checked.report.model.content, frozenset())
     missing = {
         each.rule
         for each in checked.report.assessment.not_assessed
-        if each.unknown.what not in elsewhere or each.rule in checked.plan.required
+        if each.unknown.what not in never_told or each.rule in checked.plan.required
     }
     return tuple(sorted(missing & _gating(checked, style)))
 
@@ -80,8 +78,7 @@ def _gating(checked: Checked, style: Style) -> frozenset[str]:
     levels = checked.plan.policy.levels
 
     def level(rule: Rule) -> Level:
-        trained = rule.train_level if profile == "train" else None
-        return levels.get(rule.id) or min(rule.level, trained or rule.level, key=lambda e: e.rank)
+        return levels.get(rule.id) or rule.capped(rule.level, profile)
 
     grave = (rule.id for rule in checked.plan.rules if level(rule).rank >= style.gate.rank)
     return checked.plan.required.union(grave)

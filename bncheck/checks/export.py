@@ -1,0 +1,71 @@
+"""BN7xx: what folding can do for a model, and what it has done to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from bncheck.checks.words import LISTED, channels, label, where
+from bncheck.finding import Observation
+from bncheck.fold.plan import absorber
+from bncheck.graph import Graph, Node, NodeKind
+from bncheck.model import Model, NormLayer
+from bncheck.tensor import Tensor
+
+FOLD_TARGETS = frozenset({NodeKind.CONV, NodeKind.CONV_TRANSPOSE, NodeKind.LINEAR})
+
+
+def foldable_batch_norm(layer: NormLayer, model: Model) -> Iterator[Observation]:
+    """BN701: the layer directly before can absorb it."""
+    into = _absorbers(layer, model.order)
+    if into and not _trains(layer):
+        names = ", ".join(f"{label(node)} ({node.op})" for node in into)
+        parameters = sum(
+            t.numel for t in layer.calls[0].parameters.values() if isinstance(t, Tensor)
+        )
+        yield Observation(
+            f"Can be folded into {names}, directly before it: same outputs, one op less.",
+            {"into": [label(node) for node in into], "ops": len(into), "parameters": parameters},
+        )
+
+
+def _absorbers(layer: NormLayer, graph: Graph) -> list[Node]:
+    """What absorbs each of the layer's calls; empty unless all of them are absorbed."""
+    found = [absorber(graph, call) for call in layer.calls]
+    into = [node for node in found if node is not None]
+    return into if len(into) == len(found) else []
+
+
+def _trains(layer: NormLayer) -> bool:
+    return layer.kind != "frozen-batch" and layer.training
+
+
+def non_finite_folded(model: Model) -> Iterator[Observation]:
+    """BN709: NaN or infinity in the bias of a linear op."""
+    broken = [
+        (node, bias)
+        for node in model.graph.nodes
+        if (bias := _bias(node)) is not None and not bias.finite
+    ]
+    if broken:
+        node, bias = broken[0]
+        others = f", and of {len(broken) - 1} more" if broken[1:] else ""
+        places = _non_finite(bias)
+        yield Observation(
+            f"The bias of {label(node)} ({node.op}) is not finite in {where(places, bias.numel)}"
+            f"{others}: broken BatchNorm statistics were folded in, or training diverged.",
+            {"count": len(broken), "nodes": [_evidence(*each) for each in broken[:LISTED]]},
+        )
+
+
+def _bias(node: Node) -> Tensor | None:
+    bias = node.parameters.get("bias") if node.kind in FOLD_TARGETS else None
+    return bias if isinstance(bias, Tensor) else None
+
+
+def _non_finite(tensor: Tensor) -> tuple[int, ...]:
+    return tensor.where(lambda value: not math.isfinite(value))
+
+
+def _evidence(node: Node, bias: Tensor) -> Mapping[str, object]:
+    return {"name": label(node), "op": node.op, **channels(_non_finite(bias), bias.numel)}
