@@ -2,6 +2,6 @@
 
 import sys
 
-from bncheck.cli import main
+from bncheck.cli import process
 
-sys.exit(main())
+sys.exit(process())

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bncheck import readers
+from bncheck.config import rule_levels, rule_options
 from bncheck.engine import assess
 from bncheck.finding import Level
 from bncheck.model import Model
@@ -29,17 +30,18 @@ def check(
     """Check a path, an nn.Module, a state_dict or an onnx.ModelProto.
 
     ``select`` and ``ignore`` take rule ids, names or prefixes ("BN2"); ``levels`` and ``options``
-    are keyed by rule id. ``assume_eval``: whoever loads the model calls eval(). ``key`` picks one
+    are keyed by rule id or name. ``assume_eval``: whoever loads the model calls eval(). ``key`` picks one
     model of a file with several. No configuration file is read.
 
-    Raises UnreadableModel where there is no model to check, ConfigurationError for unknown rules.
+    Raises UnreadableModel where there is no model to check, ConfigurationError for
+    unknown rules, levels and options.
     """
     settings = Settings(
         select=None if select is None else tuple(select),
         ignore=tuple(ignore),
         profile=profile,
-        levels={rule: Level(level) for rule, level in (levels or {}).items()},
-        options=options or {},
+        levels=rule_levels(dict(levels or {})),
+        options=rule_options({rule: dict(each) for rule, each in (options or {}).items()}),
     )
     decided = plan(settings)
     models = pick(readers.read(target), key)

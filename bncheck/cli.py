@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from bncheck.errors import BncheckError
 from bncheck.outcome import FAILED, OK
 from bncheck.settings import Settings, suggestion
 
+GARBAGE_THRESHOLD = 50_000  # new objects between collections; a run makes few cycles
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 EXIT_CODES = """\b
 Exit codes:
@@ -153,6 +155,14 @@ def rules(form: str) -> int:
     from bncheck.commands.rules import rules as run
 
     return run(form)
+
+
+def process() -> int:
+    """The command line of this process, which ends with it: see main."""
+    gc.set_threshold(GARBAGE_THRESHOLD)
+    code = main()
+    gc.freeze()  # the collection at exit would walk through all that is left, for nothing
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
