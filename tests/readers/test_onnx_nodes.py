@@ -1,0 +1,276 @@
+"""ONNX operators in the vocabulary: kinds, data, parameters and arguments."""
+
+from __future__ import annotations
+
+import pytest
+
+from bncheck.facts import Unknown
+from bncheck.graph import Graph, Node, NodeKind
+from bncheck.readers.onnx import read
+from bncheck.readers.source import BytesSource
+from bncheck.tensor import Tensor
+
+onnx = pytest.importorskip("onnx")
+
+NEWEST = onnx.defs.onnx_opset_version()
+CONSTANTS = """
+<float[4, 3, 1, 1] w = {1,2,3,4,5,6,7,8,9,10,11,12}, float[4] b = {1, 2, 3, 4},
+ float[3, 4] m = {1,2,3,4,5,6,7,8,9,10,11,12}, float[3] c = {1, 2, 3}, float s = {0.25},
+ bool yes = {1}, bool no = {0}, int64[2] space = {2, 3}, int64[2] from_end = {-1, -2},
+ int64[1] channel = {1}, int64[2] two = {1, 2}, int64[4] shape = {0, 3, -1, 8},
+ int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, int64[1] one = {1}>
+"""
+
+
+def graph(body: str, opset: int = NEWEST) -> Graph:
+    opsets = f'"" : {opset}, "com.microsoft" : 1'
+    text = (
+        f"<ir_version: 10, opset_import: [{opsets}]> g (float[2, 3, 8, 8] x, float[2, 3, 8, 8] z)"
+        f" => (y) {CONSTANTS} {{ {body} }}"
+    )
+    (found,) = read(BytesSource(onnx.parser.parse_model(text).SerializeToString()))
+    return found.graph
+
+
+def last(body: str, opset: int = NEWEST) -> Node:
+    return graph(body, opset).nodes[-1]
+
+
+K = NodeKind
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "inputs", "roles"),
+    [
+        ("Conv(x, w, b)", K.CONV, ("x",), {"weight": "w", "bias": "b"}),
+        ("Conv(x, w)", K.CONV, ("x",), {"weight": "w"}),
+        ("Conv(x, z, b)", K.CONV, ("x", "z"), {"weight": None, "bias": "b"}),
+        ("ConvTranspose(x, w)", K.CONV_TRANSPOSE, ("x",), {"weight": "w"}),
+        ("Gemm(x, m, b)", K.LINEAR, ("x",), {"weight": "m", "bias": "b"}),
+        ("Gemm(x, z, b)", K.MATMUL, ("x", "z"), {"bias": "b"}),
+        ("Gemm(m, x)", K.OPAQUE, ("m", "x"), {}),
+        ("MatMul(x, m)", K.LINEAR, ("x",), {"weight": "m"}),
+        ("MatMul(x, z)", K.MATMUL, ("x", "z"), {}),
+        ("MatMul(m, x)", K.OPAQUE, ("m", "x"), {}),
+        ("MatMul(x, c)", K.OPAQUE, ("x", "c"), {}),
+        ("Add(x, c)", K.ADD, ("x",), {"bias": "c"}),
+        ("Add(c, x)", K.ADD, ("x",), {"bias": "c"}),
+        ("Add(x, z)", K.ADD, ("x", "z"), {}),
+        ("Sub(x, c)", K.ADD, ("x",), {"bias": "c"}),
+        ("Sum(x, z, x)", K.ADD, ("x", "z", "x"), {}),
+        ("Mul(x, s)", K.MUL, ("x",), {"weight": "s"}),
+        ("Div(x, z)", K.MUL, ("x", "z"), {}),
+        ("Relu(x)", K.RELU, ("x",), {}),
+        ("LeakyRelu(x)", K.ACTIVATION, ("x",), {}),
+        ("Clip(x, s)", K.ACTIVATION, ("x",), {}),
+        ("PRelu(x, c)", K.ACTIVATION, ("x",), {"weight": "c"}),
+        ("PRelu(x, z)", K.OPAQUE, ("x", "z"), {}),
+        ("Pow(x, s)", K.ACTIVATION, ("x",), {"weight": "s"}),
+        ("com.microsoft.QuickGelu(x)", K.ACTIVATION, ("x",), {}),
+        ("Softmax(x)", K.OPAQUE, ("x",), {}),
+        ("Identity(x)", K.IDENTITY, ("x",), {}),
+        ("CastLike(x, s)", K.IDENTITY, ("x",), {}),
+        ("MaxPool<kernel_shape = [2, 2]>(x)", K.MAX_POOL, ("x",), {}),
+        ("GlobalMaxPool(x)", K.MAX_POOL, ("x",), {}),
+        ("AveragePool<kernel_shape = [2, 2]>(x)", K.AVERAGE_POOL, ("x",), {}),
+        ("GlobalAveragePool(x)", K.AVERAGE_POOL, ("x",), {}),
+        ("LpPool<kernel_shape = [2, 2]>(x)", K.OPAQUE, ("x",), {}),
+        ("ReduceMean(x, space)", K.AVERAGE_POOL, ("x",), {}),
+        ("ReduceMean(x, from_end)", K.AVERAGE_POOL, ("x",), {}),
+        ("ReduceMean(x, channel)", K.OPAQUE, ("x", "channel"), {}),
+        ("ReduceMean(x)", K.OPAQUE, ("x",), {}),
+        ("Resize(x, , s)", K.RESIZE, ("x",), {}),
+        ("Pad(x, pads)", K.PAD, ("x",), {}),
+        ("Concat<axis = 1>(x, w, z)", K.CONCAT, ("x", "w", "z"), {}),
+        ("Split<num_outputs = 1>(x)", K.SPLIT, ("x",), {}),
+        ("Slice(x, one, two)", K.SPLIT, ("x",), {}),
+        ("Gather(x, one)", K.SPLIT, ("x",), {}),
+        ("Gather(m, x)", K.OPAQUE, ("m", "x"), {}),
+        ("Reshape(x, shape)", K.RESHAPE, ("x",), {}),
+        ("Flatten(x)", K.RESHAPE, ("x",), {}),
+        ("Squeeze(x, one)", K.RESHAPE, ("x",), {}),
+        ("Unsqueeze(x, one)", K.RESHAPE, ("x",), {}),
+        ("Transpose(x)", K.RESHAPE, ("x",), {}),
+        ("DepthToSpace<blocksize = 2>(x)", K.RESHAPE, ("x",), {}),
+        ("QuantizeLinear(x, s)", K.QUANTIZE, ("x",), {}),
+        ("DequantizeLinear(x, s)", K.QUANTIZE, ("x",), {}),
+        ("com.microsoft.QuantizeLinear(x, s)", K.QUANTIZE, ("x",), {}),
+        ("Shape(x)", K.SHAPE, ("x",), {}),
+        ("Size(x)", K.SHAPE, ("x",), {}),
+        ("LayerNormalization(x, c, c)", K.LAYER_NORM, ("x",), {"weight": "c", "bias": "c"}),
+        ("com.microsoft.SkipLayerNormalization(x, z, c)", K.OPAQUE, ("x", "z"), {"weight": "c"}),
+        ("com.microsoft.Relu(x)", K.OPAQUE, ("x",), {}),
+        ("Attention(x, x, z)", K.OPAQUE, ("x", "x", "z"), {}),
+    ],
+)
+def test_operators_have_their_kind(
+    call: str, kind: NodeKind, inputs: tuple[str, ...], roles: dict[str, str | None]
+) -> None:
+    node = last(f"y = {call}")
+    assert (node.kind, node.inputs, node.outputs) == (kind, inputs, ("y",))
+    assert node.op == call.partition("(")[0].partition("<")[0].rpartition(".")[2]
+    assert {role: _stored(value) for role, value in node.parameters.items()} == roles
+
+
+def _stored(value: Tensor | Unknown) -> object:
+    """The name that a constant has as its storage; None for what is computed."""
+    return value.storage if isinstance(value, Tensor) else None
+
+
+@pytest.mark.parametrize(
+    ("call", "opset", "attributes"),
+    [
+        (
+            "Conv<group = 3, pads = [1, 2, 1, 2], strides = [2, 1], dilations = [1, 1],"
+            " kernel_shape = [3, 3]>(x, w)",
+            NEWEST,
+            {
+                "groups": 3,
+                "padding": (1, 2),
+                "stride": (2, 1),
+                "dilation": (1, 1),
+                "kernel_size": (3, 3),
+            },
+        ),
+        ("Conv<pads = [0, 0, 1, 1]>(x, w)", NEWEST, {"groups": 1, "padding": (0, 0, 1, 1)}),
+        ('Conv<auto_pad = "SAME_UPPER">(x, w)', NEWEST, {"groups": 1, "padding": "same"}),
+        ('Conv<auto_pad = "VALID">(x, w)', NEWEST, {"groups": 1, "padding": ()}),
+        (
+            "Gemm<transB = 1, alpha = 0.5>(x, m)",
+            NEWEST,
+            {"transA": False, "transB": True, "alpha": 0.5, "beta": 1.0},
+        ),
+        ("MatMul(x, m)", NEWEST, {"transA": False, "transB": False, "alpha": 1.0, "beta": 1.0}),
+        ("Sub(c, x)", NEWEST, {"reversed": True}),
+        ("Sub(x, c)", NEWEST, {}),
+        ("Div(s, x)", NEWEST, {"reversed": True}),
+        ("Add(c, x)", NEWEST, {}),
+        ("Mul<axis = 1, broadcast = 1>(x, c)", 6, {"axis": 1}),
+        (
+            "AveragePool<kernel_shape = [3, 3], pads = [1, 1, 1, 1], count_include_pad = 1>(x)",
+            NEWEST,
+            {
+                "padding": (1, 1),
+                "kernel_size": (3, 3),
+                "ceil_mode": False,
+                "count_include_pad": True,
+            },
+        ),
+        ("GlobalAveragePool(x)", NEWEST, {"output_size": 1}),
+        ("ReduceMean<axes = [2, 3], keepdims = 0>(x)", 13, {"keepdim": False, "axes": (2, 3)}),
+        ("ReduceMean(x, space)", 18, {"keepdim": True, "axes": (2, 3)}),
+        ('Resize<mode = "linear">(x, , s)', NEWEST, {"mode": "linear"}),
+        ('Upsample<mode = "nearest", scales = [1.0, 2.0]>(x)', 7, {"mode": "nearest"}),
+        (
+            'Pad<mode = "edge">(x, pads)',
+            NEWEST,
+            {"mode": "replicate", "padding": (0, 0, 1, 1, 0, 0, 1, 1), "value": 0.0},
+        ),
+        (
+            "Pad<pads = [0, 1], value = 2.0>(x)",
+            10,
+            {"mode": "constant", "padding": (0, 1), "value": 2.0},
+        ),
+        (
+            "Pad(x, pads, s, one)",
+            NEWEST,
+            {
+                "mode": "constant",
+                "padding": (0, 0, 1, 1, 0, 0, 1, 1),
+                "value": 0.25,
+                "axes": (1,),
+            },
+        ),
+        ("Concat<axis = 2>(x, z)", NEWEST, {"axis": 2}),
+        ("Concat(x, z)", 1, {"axis": 1}),
+        ("Split(x)", 11, {"axis": 0}),
+        ("Slice(x, one, two)", NEWEST, {"starts": (1,), "ends": (1, 2)}),
+        (
+            "Slice<starts = [0], ends = [4], axes = [1]>(x)",
+            9,
+            {"starts": (0,), "ends": (4,), "axes": (1,)},
+        ),
+        ("Gather<axis = 1>(x, one)", NEWEST, {"axis": 1}),
+        ("Reshape(x, shape)", NEWEST, {"shape": (0, 3, -1, 8)}),
+        ("Reshape<shape = [2, -1]>(x)", 4, {"shape": (2, -1)}),
+        ("Flatten<axis = 2>(x)", NEWEST, {"axis": 2}),
+        ("Squeeze<axes = [0]>(x)", 11, {"axes": (0,)}),
+        ("Unsqueeze(x, one)", 13, {"axes": (1,)}),
+        ("Squeeze(x)", 13, {}),
+        ("Transpose<perm = [0, 2, 3, 1]>(x)", NEWEST, {"perm": (0, 2, 3, 1)}),
+        ('DepthToSpace<blocksize = 2, mode = "CRD">(x)', 11, {"block_size": 2, "mode": "CRD"}),
+        ("QuantizeLinear(x, s)", NEWEST, {"axis": 1}),
+        ("Cast<to = 10>(x)", NEWEST, {"dtype": "float16"}),
+        ('Cast<to = "DOUBLE">(x)', 5, {"dtype": "float64"}),
+    ],
+)
+def test_arguments_have_pytorch_s_names(
+    call: str, opset: int, attributes: dict[str, object]
+) -> None:
+    assert last(f"y = {call}", opset).attributes == attributes
+
+
+@pytest.mark.parametrize(
+    ("call", "opset", "attributes"),
+    [
+        ("Dropout<ratio = 0.1>(x)", 6, {"p": 0.1, "training": True}),
+        ("Dropout<ratio = 0.1, is_test = 1>(x)", 6, {"p": 0.1, "training": False}),
+        ("Dropout<ratio = 0.1>(x)", 7, {"p": 0.1, "training": False}),
+        ("Dropout(x)", 11, {"p": 0.5, "training": False}),
+        ("Dropout(x)", 12, {"p": 0.5, "training": False}),
+        ("Dropout(x, s)", 12, {"p": 0.25, "training": False}),
+        ("Dropout(x, s, yes)", 13, {"p": 0.25, "training": True}),
+        ("Dropout(x, , yes)", NEWEST, {"p": 0.5, "training": True}),
+        ("Dropout(x, s, no)", NEWEST, {"p": 0.25, "training": False}),
+        ("Dropout(x, s, computed)", NEWEST, {"p": 0.25}),
+    ],
+)
+def test_dropout_tells_whether_it_is_active(
+    call: str, opset: int, attributes: dict[str, object]
+) -> None:
+    node = last(f"computed = Not(yes) y = {call}", opset)
+    assert (node.kind, node.attributes) == (NodeKind.DROPOUT, attributes)
+    assert node.inputs[0] == "x"
+
+
+@pytest.mark.parametrize(
+    ("to", "kind"),
+    [(1, K.IDENTITY), (10, K.IDENTITY), (11, K.IDENTITY), (16, K.IDENTITY), (7, K.ACTIVATION)],
+)
+def test_only_a_cast_to_floats_leaves_values_as_they_are(to: int, kind: NodeKind) -> None:
+    assert last(f"y = Cast<to = {to}>(x)").kind is kind
+
+
+def test_a_computed_shape_is_an_input_that_does_not_depend_on_the_data() -> None:
+    found = graph("n = Shape(x) y = Reshape(z, n)")
+    assert found.nodes[-1].inputs == ("z", "n")
+    assert not found.depends_on_input("n")
+    assert found.consumers("n") == (found.nodes[-1],)
+
+
+def test_a_computed_weight_has_its_maker_consumed() -> None:
+    found = graph("v = Mul(x, x) y = Conv(z, v)")
+    assert found.uses("v") == 1
+    assert isinstance(found.nodes[-1].parameters["weight"], Unknown)
+
+
+def test_shapes_come_from_the_file_and_are_open_where_it_leaves_them_open() -> None:
+    text = (
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[N, 3, 0] x) => (float[4] y)'
+        "<float[2, M] h> { h = Relu(x) y = Relu(h) }"
+    )
+    (found,) = read(BytesSource(onnx.parser.parse_model(text).SerializeToString()))
+    assert found.graph.shapes == {"x": (None, 3, None), "h": (2, None), "y": (4,)}
+    assert (found.graph.inputs, found.graph.outputs) == (("x",), ("y",))
+
+
+@pytest.mark.parametrize("domain", ["", "com.microsoft", "ai.onnx.ml"])
+def test_operators_without_their_operands_and_attributes_are_read_too(domain: str) -> None:
+    operators = sorted({schema.name for schema in onnx.defs.get_all_schemas()})
+    nodes = [
+        onnx.helper.make_node(op, ["x"], [f"y{i}"], domain=domain) for i, op in enumerate(operators)
+    ]
+    info = onnx.helper.make_tensor_value_info
+    made = onnx.helper.make_graph(nodes, "g", [info("x", 1, [1])], [info("y0", 1, None)])
+    (found,) = read(BytesSource(onnx.helper.make_model(made).SerializeToString()))
+    assert [node.op for node in found.graph.nodes] == operators
