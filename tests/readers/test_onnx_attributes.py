@@ -9,8 +9,8 @@ import pytest
 from bncheck.errors import UnreadableModel
 from bncheck.model import Model
 from bncheck.readers.onnx import read
-from bncheck.readers.onnx_attribute import LONGEST_LIST, LONGEST_STRING
-from bncheck.readers.onnx_operation import shortest
+from bncheck.readers.onnx.attribute import LONGEST_LIST, LONGEST_STRING
+from bncheck.readers.onnx.operation import shortest
 from bncheck.readers.source import BytesSource
 
 onnx = pytest.importorskip("onnx")

@@ -9,8 +9,7 @@ import pytest
 from bncheck.facts import Unknown, UnknownFact
 from bncheck.graph import NodeKind
 from bncheck.model import Model
-from bncheck.readers import onnx_constants
-from bncheck.readers.onnx import read
+from bncheck.readers.onnx import constants, read
 from bncheck.readers.source import BytesSource
 from bncheck.tensor import Tensor
 
@@ -110,7 +109,7 @@ def test_a_cast_to_bfloat16_rounds_to_nearest_even() -> None:
 @pytest.mark.parametrize("bits", [0x3F808000, 0x3F818000, 0x3F808001, 0x7F7FFFFF, 0x7F800000])
 def test_bfloat16_ties_and_extremes(bits: int) -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
-    from bncheck.readers.onnx_views import _brain
+    from bncheck.readers.onnx.views import _brain
 
     value = float(numpy.array([bits], "u4").view("f4")[0])
     assert _brain(value) == float(numpy.float32(value).astype(ml_dtypes.bfloat16))
@@ -175,8 +174,8 @@ def test_long_chains_of_views_do_not_recurse() -> None:
     assert isinstance(found, Unknown)
     near = constant_at(
         "a0 = Identity(c) "
-        + " ".join(f"a{i + 1} = Cast<to = 1>(a{i})" for i in range(onnx_constants.MOST_VIEWS - 2))
-        + f" v = Identity(a{onnx_constants.MOST_VIEWS - 2})"
+        + " ".join(f"a{i + 1} = Cast<to = 1>(a{i})" for i in range(constants.MOST_VIEWS - 2))
+        + f" v = Identity(a{constants.MOST_VIEWS - 2})"
     )
     assert isinstance(near, Tensor)
     assert list(near.values) == [1, 2, 3]

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from bncheck.errors import UnreadableModel
 from bncheck.facts import UnknownFact
 from bncheck.model import Model
-from bncheck.readers import protobuf
-from bncheck.readers.onnx import looks_like_onnx, read
+from bncheck.readers.onnx import looks_like_onnx, protobuf, read
 from bncheck.readers.source import BytesSource
 from bncheck.tensor import Tensor
 

@@ -9,8 +9,7 @@ import pytest
 from bncheck.errors import UnreadableModel
 from bncheck.graph import Graph, NodeKind
 from bncheck.model import Model
-from bncheck.readers import onnx_inline
-from bncheck.readers.onnx import read
+from bncheck.readers.onnx import inline, read
 from bncheck.readers.source import BytesSource
 
 onnx = pytest.importorskip("onnx")
@@ -288,7 +287,7 @@ NESTED = [
 
 
 @pytest.mark.parametrize("text", NESTED)
-def test_functions_are_inlined_as_onnx_inlines_them(text: str) -> None:
+def test_functions_are_inlined_as_inlines_them(text: str) -> None:
     proto = onnx.parser.parse_model(f"{HEADER} {text}")
     inlined = pytest.importorskip("onnx.inliner").inline_local_functions(proto)
     assert not inlined.functions
@@ -369,7 +368,7 @@ def test_operators_need_a_version() -> None:
 def test_functions_that_multiply_are_refused_in_time(
     leaf: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_inline, "MOST_NODES", 10_000)
+    monkeypatch.setattr(inline, "MOST_NODES", 10_000)
     calls = "".join(
         f"{FUNCTION} f{i}(x) => (y) {{ a = local.f{i + 1}(x) y = local.f{i + 1}(a) }}"
         for i in range(40)
@@ -382,7 +381,7 @@ def test_functions_that_multiply_are_refused_in_time(
 
 
 def test_names_that_multiply_are_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_inline, "MOST_NAMES", 10_000)
+    monkeypatch.setattr(inline, "MOST_NAMES", 10_000)
     calls = " ".join(f"y{i} = local.f(x)" for i in range(100))
     operands = ", ".join("x" * 200)
     with pytest.raises(UnreadableModel, match="too many for a model"):

@@ -208,11 +208,22 @@ def _single(parameters: list[str], node: str) -> Model:
     return found
 
 
-def test_layers_of_one_name_are_told_apart() -> None:
+def test_nodes_that_read_the_same_parameters_are_calls_of_one_layer() -> None:
     call = BATCH_NORM.format(attributes="")
     body = " ".join(call.replace("y =", f"y{i} =").replace("(x", f"(y{i - 1}") for i in (1, 2, 3))
     found = model(body.replace("y0", "x").replace("y3", "y"))
-    assert [each.name for each in found.layers] == ["bn", "bn#2", "bn#3"]
+    (shared,) = found.layers
+    assert shared.name == "bn"
+    assert [call.outputs for call in shared.calls] == [("y1",), ("y2",), ("y",)]
+
+
+def test_layers_of_one_name_are_told_apart() -> None:
+    found = model(
+        "y1 = InstanceNormalization(x, bn_weight, bn_bias)"
+        "[second] y2 = InstanceNormalization(y1, bn_weight, bn_bias)"
+        "y = InstanceNormalization(y2, bn_weight, bn_bias)"
+    )
+    assert [each.name for each in found.layers] == ["bn", "second", "bn#2"]
 
 
 def test_statistics_of_the_batch_are_no_running_statistics() -> None:

@@ -135,7 +135,7 @@ def test_a_type_that_is_not_invented_yet_has_a_name_too() -> None:
 
 
 def test_all_names_of_types_are_onnx_s() -> None:
-    from bncheck.readers.onnx_tensor import DATA_TYPES
+    from bncheck.readers.onnx.tensor import DATA_TYPES
 
     ours = {"float32": "FLOAT", "float64": "DOUBLE"}
     known = [ours.get(name, name.upper()) for name in DATA_TYPES]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bncheck.errors import UnreadableModel
-from bncheck.readers import protobuf
-from bncheck.readers.protobuf import (
+from bncheck.readers.onnx import protobuf
+from bncheck.readers.onnx.protobuf import (
     DOUBLES,
     FIRST_READ,
     FLOATS,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from bncheck.errors import UnreadableModel
 from bncheck.graph import Shape
-from bncheck.readers.onnx_attribute import Attribute, Held
-from bncheck.readers.onnx_proto import NodeProto
-from bncheck.readers.protobuf import Span
+from bncheck.readers.onnx.attribute import Attribute, Held
+from bncheck.readers.onnx.proto import NodeProto
+from bncheck.readers.onnx.protobuf import Span
 
 BODIES = frozenset({Held.GRAPH, Held.GRAPHS})
 

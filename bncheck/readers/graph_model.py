@@ -1,4 +1,4 @@
-"""What an ONNX model says as a whole: its batch size, what it holds, what became of BatchNorm."""
+"""What a graph says of a model as a whole: its batch size, what it holds, what of BatchNorm."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from bncheck.facts import Unknown
+from bncheck.facts import Evidence, Unknown
 from bncheck.graph import Graph, NodeKind, Shape
 from bncheck.model import BatchSize, NormLayer
-from bncheck.readers.onnx_proto import ModelProto
+from bncheck.tensor import Tensor
 
 LINEAR = frozenset({NodeKind.CONV, NodeKind.CONV_TRANSPOSE, NodeKind.LINEAR, NodeKind.MATMUL})
 MOST_NAMED = 4
+INSTEAD = "check the training checkpoint"
 
 
 def batch_size(graph: Graph, layers: Iterable[NormLayer]) -> BatchSize | Unknown:
     """The batch that a training graph was exported with: the smallest that a BatchNorm sees."""
-    inputs = [
-        layer.calls[0].inputs[0] for layer in layers if layer.is_batch_norm and layer.training
-    ]
+    training = [layer for layer in layers if layer.is_batch_norm and _updates(layer)]
+    inputs = [call.inputs[0] for layer in training for call in layer.calls]
     seen = [graph.shapes.get(value, ()) for value in inputs if graph.depends_on_input(value)]
     if not seen:
-        why = "no batch size in an inference graph"
-        return Unknown("batch size", why, "check the training checkpoint")
+        return Unknown("batch size", "no batch size in an inference graph", INSTEAD)
     samples = _samples(seen) or _samples(graph.shapes.get(value, ()) for value in graph.inputs[:1])
     if not samples or (len(graph.inputs) > 1 and not _samples(seen)):
-        why = "the training graph leaves it open"
-        return Unknown("batch size", why, "check the training checkpoint")
+        return Unknown("batch size", "the training graph leaves it open", INSTEAD)
     source = "static batch of the training graph"
     return BatchSize(min(samples), source, min(_positions(seen), default=None))
+
+
+def _updates(layer: NormLayer) -> bool:
+    return layer.get(NormLayer.training, False) and layer.get(NormLayer.has_running_stats, True)
 
 
 def _samples(shapes: Iterable[Shape]) -> list[int]:
@@ -45,20 +47,23 @@ def _positions(shapes: Iterable[Shape]) -> list[int]:
 def holds(graph: Graph, layers: Iterable[NormLayer]) -> str:
     """The linear and the normalizing operators by number; of other graphs, what is most of them."""
     counted = {id(node) for layer in layers for node in layer.calls}
-    main = [n.op for n in graph.nodes if n.kind in LINEAR or id(n) in counted]
+    main = [node.op for node in graph.nodes if node.kind in LINEAR or id(node) in counted]
     counts = Counter(main or [node.op for node in graph.nodes])
     return ", ".join(f"{count} {op}" for op, count in counts.most_common(MOST_NAMED))
 
 
-def statistics_gone(proto: ModelProto, layers: Iterable[NormLayer]) -> Unknown | None:
-    """Why there is no BatchNorm; None where there is one. onnxscript's rewriter leaves marks."""
+def statistics_gone(layers: Iterable[NormLayer], folded: str | None = None) -> Unknown | None:
+    """Why there is no BatchNorm, ``folded`` where that is known; None where there is one."""
     if any(layer.is_batch_norm for layer in layers):
         return None
-    nodes = [*proto.graph.nodes, *(node for each in proto.functions for node in each.nodes)]
-    marks = [rule for node in nodes for rule in node.rewrites if rule.startswith("FuseBatchNorm")]
-    why = "folded by the exporter, or never there"
-    if marks:
-        sites = "1 site" if len(marks) == 1 else f"{len(marks)} sites"
-        why = f"the exporter folded it ({sites} marked {', '.join(sorted(set(marks)))})"
-    instead = "check the model it was exported from"
-    return Unknown("statistics", f"no BatchNorm in this graph: {why}", instead)
+    why = folded or "folded by the exporter, or never there"
+    return Unknown(
+        "statistics", f"no BatchNorm in this graph: {why}", "check the model it was exported from"
+    )
+
+
+def evidence(layers: Iterable[NormLayer]) -> frozenset[Evidence]:
+    """A graph, and tensors where a layer has any."""
+    values = (value for layer in layers for value in layer.facts.values())
+    tensors = any(isinstance(value, Tensor) for value in values)
+    return frozenset({Evidence.GRAPH, Evidence.TENSORS} if tensors else {Evidence.GRAPH})

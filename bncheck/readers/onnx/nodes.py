@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from bncheck.facts import Unknown
 from bncheck.graph import Node, NodeKind, Shape
 from bncheck.model import Kind
-from bncheck.readers import onnx_arguments as read
-from bncheck.readers.onnx_constants import Constants
-from bncheck.readers.onnx_operation import Operation
-from bncheck.readers.onnx_views import axes_of, cast_type
+from bncheck.readers.onnx import arguments as read
+from bncheck.readers.onnx.constants import Constants
+from bncheck.readers.onnx.operation import Operation
+from bncheck.readers.onnx.views import axes_of, cast_type
 
 FLOATS = frozenset({"float64", "float32", "float16", "bfloat16"})
 MICROSOFT = "com.microsoft"

@@ -8,8 +8,7 @@ from enum import IntEnum
 from struct import iter_unpack
 
 from bncheck.errors import UnreadableModel
-from bncheck.readers.onnx_tensor import COST, TensorProto, integers, read_sparse_tensor, read_tensor
-from bncheck.readers.protobuf import (
+from bncheck.readers.onnx.protobuf import (
     FLOAT,
     FLOATS,
     INTEGER,
@@ -21,6 +20,7 @@ from bncheck.readers.protobuf import (
     quoted,
     signed,
 )
+from bncheck.readers.onnx.tensor import COST, TensorProto, integers, read_sparse_tensor, read_tensor
 
 Value = (
     float | int | str | TensorProto | Span | tuple[float, ...] | tuple[int, ...] | tuple[Span, ...]

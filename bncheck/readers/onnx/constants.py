@@ -11,10 +11,10 @@ from array import array
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import UnknownFact
-from bncheck.readers.onnx_inline import Initializer
-from bncheck.readers.onnx_operation import Operation
-from bncheck.readers.onnx_values import Storage
-from bncheck.readers.onnx_views import view
+from bncheck.readers.onnx.inline import Initializer
+from bncheck.readers.onnx.operation import Operation
+from bncheck.readers.onnx.values import Storage
+from bncheck.readers.onnx.views import view
 from bncheck.tensor import Tensor
 
 LONGEST_ARGUMENT = 64  # elements of a constant that gives an operator its axes, shape or ratio

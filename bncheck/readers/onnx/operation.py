@@ -8,9 +8,9 @@ from struct import pack, unpack
 from typing import TypeVar, cast
 
 from bncheck.errors import UnreadableModel
-from bncheck.readers.onnx_attribute import Attribute, Held
-from bncheck.readers.onnx_tensor import TensorProto
-from bncheck.readers.protobuf import quoted
+from bncheck.readers.onnx.attribute import Attribute, Held
+from bncheck.readers.onnx.protobuf import quoted
+from bncheck.readers.onnx.tensor import TensorProto
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from itertools import chain, count
 from bncheck.facts import Unknown, unknown
 from bncheck.graph import Graph, Node
 from bncheck.model import BATCH_KINDS, Kind, NormLayer
-from bncheck.readers.onnx_operation import Operation
+from bncheck.readers.onnx.operation import Operation
 from bncheck.tensor import Tensor
 
 NAMING_ROLES = ("running_mean", "running_var", "weight", "bias")

@@ -9,8 +9,8 @@ from functools import partial
 from struct import pack, unpack
 
 from bncheck.facts import Unknown, UnknownFact
-from bncheck.readers.onnx_operation import Operation
-from bncheck.readers.onnx_tensor import MOST_DIMENSIONS, data_type
+from bncheck.readers.onnx.operation import Operation
+from bncheck.readers.onnx.tensor import MOST_DIMENSIONS, data_type
 from bncheck.tensor import DTYPES, Tensor
 
 Shape = tuple[int, ...]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bncheck.readers.onnx_constants import Constants
-from bncheck.readers.onnx_operation import Operation, shortest
-from bncheck.readers.onnx_views import axes_of, cast_type, shape_asked_for
+from bncheck.readers.onnx.constants import Constants
+from bncheck.readers.onnx.operation import Operation, shortest
+from bncheck.readers.onnx.views import axes_of, cast_type, shape_asked_for
 
 Arguments = Callable[[Operation, Constants], dict[str, object]]
 TRAINING_IS_AN_ATTRIBUTE, TRAINING_IS_AN_INPUT = 14, 12  # of BatchNormalization, Dropout

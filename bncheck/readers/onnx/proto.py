@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from bncheck.errors import UnreadableModel
 from bncheck.graph import Shape
-from bncheck.readers.onnx_attribute import Attribute, read_attribute
-from bncheck.readers.onnx_tensor import (
+from bncheck.readers.onnx.attribute import Attribute, read_attribute
+from bncheck.readers.onnx.protobuf import INTEGER, PAYLOAD, Span, Walker, quoted, signed
+from bncheck.readers.onnx.tensor import (
     COST,
     ENTRY,
     KEY,
@@ -20,7 +21,6 @@ from bncheck.readers.onnx_tensor import (
     read_sparse_tensor,
     read_tensor,
 )
-from bncheck.readers.protobuf import INTEGER, PAYLOAD, Span, Walker, quoted, signed
 
 FIRST_IR_WITH_OPSETS = 3
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from bncheck.errors import UnreadableModel
-from bncheck.readers.protobuf import (
+from bncheck.readers.onnx.protobuf import (
     DOUBLES,
     FLOATS,
     INTEGER,

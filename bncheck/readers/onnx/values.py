@@ -10,8 +10,8 @@ from functools import partial
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
-from bncheck.readers.onnx_tensor import DataField, TensorProto
-from bncheck.readers.protobuf import DOUBLES, FLOATS, INTEGERS, Walker, packed, quoted, signed
+from bncheck.readers.onnx.protobuf import DOUBLES, FLOATS, INTEGERS, Walker, packed, quoted, signed
+from bncheck.readers.onnx.tensor import DataField, TensorProto
 from bncheck.readers.source import Source
 from bncheck.tensor import DTYPES, Tensor, decode
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from bncheck.facts import Evidence
 from bncheck.graph import Graph, Node
 from bncheck.model import Model, NormLayer
-from bncheck.readers import onnx_facts
-from bncheck.readers.onnx_constants import Constants
-from bncheck.readers.onnx_inline import Initializer, Inliner
-from bncheck.readers.onnx_layers import Normalization, layers
-from bncheck.readers.onnx_nodes import node, signature
-from bncheck.readers.onnx_proto import ModelProto, read_model
-from bncheck.readers.onnx_sniff import looks_like_onnx
-from bncheck.readers.onnx_values import Storage
-from bncheck.readers.protobuf import Walker
+from bncheck.readers import graph_model
+from bncheck.readers.onnx.constants import Constants
+from bncheck.readers.onnx.inline import Initializer, Inliner
+from bncheck.readers.onnx.layers import Normalization, layers
+from bncheck.readers.onnx.marks import rewriter_marks
+from bncheck.readers.onnx.nodes import node, signature
+from bncheck.readers.onnx.proto import ModelProto, read_model
+from bncheck.readers.onnx.protobuf import Walker
+from bncheck.readers.onnx.sniff import looks_like_onnx
+from bncheck.readers.onnx.values import Storage
 from bncheck.readers.source import Source
-from bncheck.tensor import Tensor
 
 __all__ = ["looks_like_onnx", "read"]
 
@@ -30,13 +29,13 @@ def read(source: Source) -> tuple[Model, ...]:
             format="onnx",
             content="graph",
             layers=found,
-            evidence=_evidence(found),
-            holds=onnx_facts.holds(graph, found),
-            statistics_gone=onnx_facts.statistics_gone(proto, found),
+            evidence=graph_model.evidence(found),
+            holds=graph_model.holds(graph, found),
+            statistics_gone=graph_model.statistics_gone(found, rewriter_marks(proto)),
             facts={
                 "graph": graph,
                 "order": graph,
-                "batch_size": onnx_facts.batch_size(graph, found),
+                "batch_size": graph_model.batch_size(graph, found),
             },
         ),
     )
@@ -57,9 +56,3 @@ def _flat(walker: Walker, proto: ModelProto) -> tuple[Graph, tuple[NormLayer, ..
                 norms.append(Normalization(how.norm, nodes[-1], step, how.roles))
     graph = Graph(tuple(nodes), inliner.inputs, inliner.outputs, inliner.shapes)
     return graph, layers(norms, graph, inliner.originals)
-
-
-def _evidence(found: tuple[NormLayer, ...]) -> frozenset[Evidence]:
-    values = (value for layer in found for value in layer.facts.values())
-    tensors = any(isinstance(value, Tensor) for value in values)
-    return frozenset({Evidence.GRAPH, Evidence.TENSORS} if tensors else {Evidence.GRAPH})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bncheck.errors import UnreadableModel
-from bncheck.readers.protobuf import BYTES, LONGEST_HEADER, VARINT, header
+from bncheck.readers.onnx.protobuf import BYTES, LONGEST_HEADER, VARINT, header
 from bncheck.readers.source import Source
 
 IR_VERSION, PRODUCER, GRAPH, OPSET = 1, 2, 7, 8

@@ -15,9 +15,10 @@ from itertools import zip_longest
 
 from bncheck.errors import UnreadableModel
 from bncheck.graph import Shape
-from bncheck.readers.onnx_operation import Operation
-from bncheck.readers.onnx_proto import FunctionProto, GraphProto, ModelProto, NodeProto, read_graph
-from bncheck.readers.onnx_scope import (
+from bncheck.readers.onnx.operation import Operation
+from bncheck.readers.onnx.proto import FunctionProto, GraphProto, ModelProto, NodeProto, read_graph
+from bncheck.readers.onnx.protobuf import Span, Walker, quoted
+from bncheck.readers.onnx.scope import (
     Bound,
     Scope,
     bodies,
@@ -26,8 +27,7 @@ from bncheck.readers.onnx_scope import (
     may_have_bodies,
     version,
 )
-from bncheck.readers.onnx_tensor import TensorProto
-from bncheck.readers.protobuf import Span, Walker, quoted
+from bncheck.readers.onnx.tensor import TensorProto
 
 DEEPEST = 100
 MOST_NODES = 250_000  # initializers count too
