@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bncheck.errors import NotAModel as NotAModel
     from bncheck.errors import UnhealthyModel as UnhealthyModel
     from bncheck.errors import UnreadableModel as UnreadableModel
+    from bncheck.facts import UnknownFact as UnknownFact
     from bncheck.finding import Finding as Finding
     from bncheck.finding import Level as Level
     from bncheck.model import Model as Model
@@ -31,6 +32,7 @@ _HOME = {
     "NotAModel": "errors",
     "UnhealthyModel": "errors",
     "UnreadableModel": "errors",
+    "UnknownFact": "facts",
     "Finding": "finding",
     "Level": "finding",
     "Model": "model",
