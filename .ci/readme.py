@@ -18,14 +18,10 @@ def table() -> str:
     """The rules in Markdown, each linked to its page."""
     rows = [
         f"| [{rule.id}](rules/{rule.id}-{rule.name}.md) | {rule.name} | {rule.level} "
-        f"| {_first_sentence(rule.summary)} |"
+        f"| {rule.headline} |"
         for rule in catalogue.load().values()
     ]
     return "\n".join(["", "| | rule | level | what it finds |", "|---|---|---|---|", *rows, "", ""])
-
-
-def _first_sentence(text: str) -> str:
-    return text.partition(". ")[0].partition(": ")[0].rstrip(".:").replace("|", "\\|")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -82,6 +83,11 @@ class Rule:
         """The first paragraph of "What it finds", on one line."""
         _, _, rest = self.page.partition(f"## {HEADINGS[0]}\n")
         return " ".join(rest.strip().partition("\n\n")[0].split())
+
+    @property
+    def headline(self) -> str:
+        """The summary up to its first stop."""
+        return re.split(r"[.:;](?:\s|$)", self.summary, maxsplit=1)[0]
 
 
 def parse(text: str) -> Rule:

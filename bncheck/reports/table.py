@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 
 from tabulate import tabulate
@@ -95,7 +94,7 @@ def rules(catalogue: Iterable[Rule], width: int = WIDTH) -> str:
     """A row for each rule; what it finds is wrapped to the width, in columns."""
     heads = ["id", "name", "level", "evidence", "what"]
     rows = [
-        [rule.id, rule.name, rule.level.value, evidence_letters(rule), in_short(rule)]
+        [rule.id, rule.name, rule.level.value, evidence_letters(rule), _headline(rule)]
         for rule in catalogue
     ]
     taken = sum(_width(head, [row[i] for row in rows]) for i, head in enumerate(heads[:-1]))
@@ -107,9 +106,8 @@ def _width(head: str, column: Sequence[str]) -> int:
     return max(len(head) + HEAD_PADDING, *map(len, column)) + 2
 
 
-def in_short(rule: Rule) -> str:
-    """What a rule finds, up to the first stop."""
-    return re.split(r"[.:;](?:\s|$)", rule.summary, maxsplit=1)[0].replace("`", "")
+def _headline(rule: Rule) -> str:
+    return rule.headline.replace("`", "")
 
 
 def evidence_letters(rule: Rule) -> str:
