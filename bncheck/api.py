@@ -19,6 +19,7 @@ from bncheck.settings import ProfileChoice, Settings, plan
 def check(
     target: object,
     *,
+    inputs: object | None = None,
     profile: ProfileChoice = "auto",
     select: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
@@ -27,8 +28,10 @@ def check(
     assume_eval: bool = False,
     key: str | None = None,
 ) -> Report:
-    """Check a path, an nn.Module, a state_dict or an onnx.ModelProto.
+    """Check a path, an nn.Module, an ExportedProgram, a state_dict or an onnx.ModelProto.
 
+    ``inputs`` are the arguments of a call of an nn.Module (a tensor, a tuple, or a mapping by
+    name), with which it is traced for shapes, and where it cannot be traced without.
     ``select`` and ``ignore`` take rule ids, names or prefixes ("BN2"); ``levels`` and ``options``
     are keyed by rule id or name. ``assume_eval``: whoever loads the model calls eval(). ``key`` picks one
     model of a file with several. No configuration file is read.
@@ -44,7 +47,7 @@ def check(
         options=rule_options({rule: dict(each) for rule, each in (options or {}).items()}),
     )
     decided = plan(settings)
-    models = pick(readers.read(target), key)
+    models = pick(readers.read(target, inputs), key)
     if assume_eval:
         models = tuple(replace(m, loader_calls_eval="the caller (assume_eval)") for m in models)
     return Report(
@@ -55,12 +58,12 @@ def check(
     )
 
 
-def inspect(target: object) -> tuple[Model, ...]:
-    """The facts of every model in a file or live object, unjudged.
+def inspect(target: object, *, inputs: object | None = None) -> tuple[Model, ...]:
+    """The facts of every model in a file or live object, unjudged; ``inputs`` as in ``check``.
 
     Raises UnreadableModel where there is none.
     """
-    return readers.read(target)
+    return readers.read(target, inputs)
 
 
 def _path(target: object) -> str:

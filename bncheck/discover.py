@@ -8,12 +8,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bncheck.readers import folders
+
 SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules"})
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file to look at. ``named``: the user asked for it, so that it must be a model.
+    """A file to look at, or a folder that is one model as a whole.
+
+    ``named``: the user asked for it, so that it must be a model.
 
     ``problem`` says why it cannot even be opened; then ``path`` may be a pattern or a folder.
     """
@@ -72,10 +76,15 @@ def _expanded(pattern: str) -> Iterator[Candidate]:
 
 def _walk(root: Path) -> Iterator[Candidate]:
     closed: list[OSError] = []
+    shards: set[Path] = set()  # parts of models for which their index stands
     for folder, subfolders, names in os.walk(root, onerror=closed.append):
         subfolders[:] = sorted(name for name in subfolders if _is_searched(name, subfolders))
-        for name in sorted(names):
-            yield from _candidate(Path(folder, name))
+        shards.update(folders.shards(Path(folder), names))
+        if folders.is_distributed(names):
+            yield Candidate(Path(folder), named=False)
+        for path in (Path(folder, name) for name in sorted(folders.own_files(names))):
+            if path not in shards:
+                yield from _candidate(path)
     for error in closed:
         reason = f"cannot be searched: {str(error.strerror).lower()}"
         yield Candidate(Path(error.filename), named=False, problem=reason)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Literal, get_args
 
-from bncheck.facts import Evidence, Fact, Facts, Unknown
+from bncheck.facts import Evidence, Fact, Facts, Unknown, UnknownFact
 from bncheck.graph import Graph, Node
 from bncheck.tensor import Tensor
 
@@ -57,9 +58,16 @@ class NormLayer(Facts):
 
     @property
     def counter(self) -> int | None:
-        """num_batches_tracked as a number, None where the layer has no counter."""
+        """num_batches_tracked as a number, None where the layer has no counter.
+
+        Raises UnknownFact where it holds NaN or infinity.
+        """
         tensor = self.num_batches_tracked
-        return None if tensor is None or tensor.numel == 0 else int(tensor.values[0])
+        if tensor is None or tensor.numel == 0:
+            return None
+        if not isfinite(tensor.values[0]):
+            raise UnknownFact(Unknown("batch counter", "it is no number"))
+        return int(tensor.values[0])
 
 
 @dataclass(frozen=True, slots=True)

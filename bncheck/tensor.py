@@ -10,6 +10,7 @@ from functools import cached_property
 from struct import unpack
 from typing import Literal
 
+UNPACKED_AT_ONCE = 2**14  # elements; each is an object of its own meanwhile
 ByteOrder = Literal["little", "big"]
 
 # dtype -> (bytes per element, array typecode or None where decoding takes a step of its own)
@@ -57,7 +58,11 @@ def _widen_bfloat16(raw: array[float]) -> array[float]:
 
 
 def _widen_float16(raw: array[float]) -> array[float]:
-    return array("f", unpack(f"={len(raw)}e", raw.tobytes()))
+    wide: array[float] = array("f")
+    for begin in range(0, len(raw), UNPACKED_AT_ONCE):
+        part = raw[begin : begin + UNPACKED_AT_ONCE]
+        wide.extend(unpack(f"={len(part)}e", part.tobytes()))
+    return wide
 
 
 class Tensor:

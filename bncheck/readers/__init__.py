@@ -7,30 +7,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-from bncheck.errors import NotAModel, UnreadableModel
-from bncheck.facts import Evidence, Unknown
-from bncheck.model import BatchSize, Model
-from bncheck.readers import training
+from bncheck.errors import ConfigurationError, NotAModel
+from bncheck.model import Model
+from bncheck.readers import companions, folders
 from bncheck.readers.sniff import refuse_known_others
 from bncheck.readers.source import FileSource, Source
 
 START_BYTES = 512
-TRAINING_ARGUMENTS = "training_args.bin"
 
 
-def read(target: object) -> tuple[Model, ...]:
-    """The models of a file, or of a live object: nn.Module, state_dict, onnx.ModelProto.
+def read(target: object, inputs: object | None = None) -> tuple[Model, ...]:
+    """The models of a file, of a folder that is one model, or of a live object.
 
-    Raises UnreadableModel, with a reason to act on; NotAModel where it is something else.
+    For live objects, and ``inputs``, see live.read.
+
+    Raises UnreadableModel, with a reason to act on; NotAModel where it is something else;
+    ConfigurationError for inputs of what is never run.
     """
     if isinstance(target, str | os.PathLike):
-        return read_source(FileSource(Path(target)))
+        if inputs is not None:
+            raise ConfigurationError("inputs are for an nn.Module: a file is never run")
+        path = Path(target)
+        is_folder = os.path.isdir(path)  # noqa: PTH112 (Path.is_dir may raise)
+        return read_source(FileSource(folders.representative(path) if is_folder else path))
     from bncheck.readers import live
 
-    return live.read(target)
+    return live.read(target, inputs)
 
 
 def read_source(source: FileSource) -> tuple[Model, ...]:
@@ -40,7 +44,7 @@ def read_source(source: FileSource) -> tuple[Model, ...]:
     if reader is None:
         refuse_known_others(start, source.path.suffix)
         raise NotAModel("is no model that bncheck knows")
-    return tuple(_with_training_arguments(model, source) for model in reader(source))
+    return tuple(companions.with_companions(model, source) for model in reader(source))
 
 
 def _reader(start: bytes, source: Source) -> Callable[[Source], tuple[Model, ...]] | None:
@@ -51,35 +55,20 @@ def _reader(start: bytes, source: Source) -> Callable[[Source], tuple[Model, ...
         return torch_zip.read
     from bncheck.readers import torch_legacy
 
-    if start.startswith(torch_legacy.MAGIC):
+    if torch_legacy.looks_like_legacy(start):
         return torch_legacy.read
     from bncheck.readers import safetensors
 
     if safetensors.looks_like_safetensors(start):
         return safetensors.read
+    if start.lstrip()[:1] == b"{":
+        from bncheck.readers import shards
+
+        return shards.read if shards.looks_like_index(source) else None
+    from bncheck.readers import distributed
+
+    if distributed.looks_like_metadata(start):
+        return distributed.read
     from bncheck.readers import onnx
 
     return onnx.read if onnx.looks_like_onnx(source) else None
-
-
-def _with_training_arguments(model: Model, source: Source) -> Model:
-    """transformers writes its hyper-parameters beside the model, into a file of their own."""
-    if not model.batch_norms or model.facts["batch_size"] is not training.NO_BATCH_SIZE:
-        return model
-    size = _batch_size_beside(source)
-    if not isinstance(size, BatchSize):
-        return model
-    evidence = model.evidence | {Evidence.METADATA}
-    return replace(model, evidence=evidence, facts={**model.facts, "batch_size": size})
-
-
-def _batch_size_beside(source: Source) -> BatchSize | Unknown:
-    from bncheck.readers import torch_zip
-
-    try:
-        beside = source.sibling(TRAINING_ARGUMENTS)
-        if beside is None:
-            return training.NO_BATCH_SIZE
-        return training.of_training_arguments(torch_zip.load(beside)[0])
-    except UnreadableModel:  # the model itself is sound
-        return training.NO_BATCH_SIZE

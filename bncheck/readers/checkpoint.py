@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
-from bncheck.errors import NotAModel
-from bncheck.model import Model
+from bncheck.errors import NotAModel, UnreadableModel
+from bncheck.model import Content, Model
 from bncheck.readers import training
 from bncheck.readers.build import Origin, from_module, from_state_dict
-from bncheck.readers.pickle_machine import Instance, Value
+from bncheck.readers.limits import bounded
+from bncheck.readers.pickle_values import Dict, Instance, Value, attributes, mapping
 from bncheck.readers.pickled_module import PickledModule, is_module
 from bncheck.readers.source import Source
-from bncheck.readers.torch_values import (
-    Storages,
-    attributes,
-    is_optimizer,
-    mapping,
-    parameter,
-    parameters,
-)
+from bncheck.readers.torch_storage import Storages
+from bncheck.readers.torch_values import is_optimizer, parameter, parameters
+from bncheck.tensor import Tensor
 
-MAX_DEPTH = 8
-MAX_VISITS = 100_000
+MAX_DEPTH = 1000  # about where Python's own pickler gives up
+MAX_MEMBERS = 1000
+MAX_SHOWN = 60  # characters of a name in a message
 _LEAVES = frozenset(
     [
         "weight",
@@ -40,7 +38,7 @@ _LEAVES = frozenset(
         "in_proj_weight",
     ]
 )
-_NO_MODEL = re.compile(r"optim|scheduler|scaler|rng|criterion", re.IGNORECASE)
+_NO_MODEL = re.compile(r"optimizer|optim(s|_|$)|scheduler|scaler|rng|criterion", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,55 +54,94 @@ def models(root: Value, storages: Storages, container: str, source: Source) -> t
     state = training.training_state(root)
     loader = training.loader_calls_eval(root)
     size = training.batch_size(root)
-    return tuple(
-        _model(member, storages, Origin(container, member.key, state, loader, size))
-        for member in find_members(root, storages)
-    )
+    found: list[Model] = []
+    for member in find_members(root, storages):
+        model = _model(member, storages, Origin(container, member.key, state, loader, size))
+        bounded(model.layers, already=sum(len(each.layers) for each in found))
+        found.append(model)
+    return tuple(found)
 
 
 def _model(member: Member, storages: Storages, origin: Origin) -> Model:
     if is_module(member.value):
         return from_module(PickledModule(member.value, storages), origin)
-    tensors = parameters(mapping(member.value) or {}, storages)
-    return from_state_dict(
-        {name: p.tensor for name, p in tensors.items() if p},
-        versions(member.value),
-        "checkpoint" if member.key else "state_dict",
-        origin,
-    )
+    held = parameters(mapping(member.value) or {}, storages).items()
+    tensors = {name: p.tensor for name, p in held if p and isinstance(p.tensor, Tensor)}
+    content: Content = "checkpoint" if member.key else "state_dict"
+    return from_state_dict(tensors, versions(member.value, tensors), content, origin)
 
 
 def find_members(root: Value, storages: Storages) -> tuple[Member, ...]:
     """The models of a pickle in order. Raises NotAModel where there is none."""
-    members = tuple(_search(root, storages))
+    members = tuple(islice(_search(root, storages), MAX_MEMBERS + 1))
+    if len(members) > MAX_MEMBERS:
+        raise UnreadableModel(f"holds over {MAX_MEMBERS} models")
     if not members:
         raise NotAModel(f"holds no model: {_describe(root, storages)}")
     return members
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """A value, and by which key of which other value it was reached."""
+
+    value: Value
+    key: str = ""
+    parent: _Place | None = None
+    depth: int = 0
+
+    @property
+    def path(self) -> str:
+        keys: list[str] = []
+        place: _Place | None = self
+        while place is not None:
+            keys.append(place.key)
+            place = place.parent
+        return ".".join(filter(None, reversed(keys)))
+
+
 def _search(root: Value, storages: Storages) -> Iterator[Member]:
-    stack: list[tuple[tuple[str, ...], Value]] = [((), root)]
+    """Each value is looked at once, from the first place that refers to it."""
+    stack = [iter([_Place(root)])]
     seen: set[int] = set()
-    for _ in range(MAX_VISITS):
-        if not stack:
-            return
-        path, value = stack.pop()
-        if id(value) in seen:
+    while stack:
+        place = next(stack[-1], None)
+        if place is None:
+            stack.pop()
+        elif is_module(place.value) or is_state_dict(place.value, storages):
+            yield Member(place.path or None, place.value)
+        elif not is_optimizer(place.value):
+            stack.append(_inside(place, seen))
+
+
+def _inside(place: _Place, seen: set[int]) -> Iterator[_Place]:
+    """What a value holds that may hold more, and was not seen yet."""
+    if place.depth == MAX_DEPTH:
+        raise UnreadableModel(f"is nested over {MAX_DEPTH} deep")
+    for key, value in _entries(place.value):
+        if id(value) in seen or not isinstance(value, Dict | Instance | list | tuple):
             continue
-        seen.add(id(value))
-        if is_module(value) or is_state_dict(value, storages):
-            yield Member(".".join(path) or None, value)
-        elif len(path) < MAX_DEPTH and not is_optimizer(value):
-            stack.extend(((*path, key), held) for key, held in _inside(value))
+        if isinstance(key, str | int) and not _NO_MODEL.search(str(key)):
+            seen.add(id(value))
+            yield _Place(value, str(key), place, place.depth + 1)
 
 
-def _inside(value: Value) -> list[tuple[str, Value]]:
-    """What to look into, last first."""
+def _entries(value: Value) -> Iterator[tuple[Value, Value]]:
+    """What a value holds by name, or by number; by "" where that is the very same thing."""
+    if isinstance(value, Instance):
+        yield "", value.args
+        yield from _state(value)
+        yield from enumerate(value.elements)
+    if isinstance(value, Dict | Instance):
+        yield from value.pairs
     if isinstance(value, list | tuple):
-        named = [(str(index), held) for index, held in enumerate(value)]
-    else:
-        named = list({**attributes(value), **(mapping(value) or {})}.items())
-    return [(name, held) for name, held in reversed(named) if not _NO_MODEL.search(name)]
+        yield from enumerate(value)
+
+
+def _state(value: Instance) -> list[tuple[str, Value]]:
+    if isinstance(value.state, tuple) and len(value.state) <= 2:  # __dict__ and slots
+        return [("", part) for part in value.state]
+    return [("", value.state)]
 
 
 def is_state_dict(value: Value, storages: Storages) -> bool:
@@ -119,11 +156,12 @@ def is_state_dict(value: Value, storages: Storages) -> bool:
     return named and 2 * len(tensors) >= len(held)
 
 
-def versions(value: Value) -> Mapping[str, int]:
-    """The class versions of ``_metadata``, by prefix."""
+def versions(value: Value, names: Iterable[str]) -> Mapping[str, int]:
+    """The class versions that ``_metadata`` gives for the prefixes of these names."""
     metadata = mapping(attributes(value).get("_metadata")) or {}
-    found = {name: (mapping(each) or {}).get("version") for name, each in metadata.items()}
-    return {name: number for name, number in found.items() if type(number) is int}
+    prefixes = {name.rpartition(".")[0] for name in names}
+    found = {prefix: (mapping(metadata.get(prefix)) or {}).get("version") for prefix in prefixes}
+    return {prefix: number for prefix, number in found.items() if type(number) is int}
 
 
 def _describe(root: Value, storages: Storages) -> str:
@@ -135,6 +173,6 @@ def _describe(root: Value, storages: Storages) -> str:
         return f"it is a pickled {root.class_path}"
     held = mapping(root)
     if held:
-        names = ", ".join([*map(repr, held)][:4])
+        names = ", ".join(repr(name[:MAX_SHOWN]) for name in [*held][:4])
         return f"it is a dictionary with {names}" + (", ..." if len(held) > 4 else "")
-    return f"it is a pickled {type(root).__name__.lower()}"
+    return "it is nothing" if root is None else f"it is a pickled {type(root).__name__.lower()}"

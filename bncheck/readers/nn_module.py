@@ -7,25 +7,31 @@ code is not at hand.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, unknown
 from bncheck.graph import Graph, Node
-from bncheck.model import Kind, NormLayer
-from bncheck.readers.sequential import fragments
+from bncheck.model import BATCH_KINDS, Kind, NormLayer
+from bncheck.readers.limits import bounded
+from bncheck.readers.sequential import fragments, torch_class
 from bncheck.readers.torch_values import Parameter
 from bncheck.tensor import Tensor
 
 MAX_MODULES = 500_000
+MAX_NAME = 1000  # characters of a module's qualified name
 INSTEAD = "check the exported .onnx"
+MAX_INTEGER = 2**63 - 1
+HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 NOT_A_KNOWN_CALL = Unknown("order", "a pickled module holds none outside nn.Sequential", INSTEAD)
 
-_TORCH_KINDS: dict[str, Kind] = {
+_KINDS: dict[str, Kind] = {
     "batchnorm.BatchNorm1d": "batch",
     "batchnorm.BatchNorm2d": "batch",
     "batchnorm.BatchNorm3d": "batch",
@@ -33,12 +39,14 @@ _TORCH_KINDS: dict[str, Kind] = {
     "batchnorm.LazyBatchNorm2d": "batch",
     "batchnorm.LazyBatchNorm3d": "batch",
     "batchnorm.SyncBatchNorm": "sync-batch",
+    "batchnorm._BatchNorm": "batch",
     "instancenorm.InstanceNorm1d": "instance",
     "instancenorm.InstanceNorm2d": "instance",
     "instancenorm.InstanceNorm3d": "instance",
     "instancenorm.LazyInstanceNorm1d": "instance",
     "instancenorm.LazyInstanceNorm2d": "instance",
     "instancenorm.LazyInstanceNorm3d": "instance",
+    "instancenorm._InstanceNorm": "instance",
     "normalization.GroupNorm": "group",
     "normalization.LayerNorm": "layer",
     "normalization.RMSNorm": "rms",
@@ -59,6 +67,14 @@ class ModuleRecord(Protocol):
         """Module and qualified name of the class."""
 
     @property
+    def lineage(self) -> tuple[str, ...]:
+        """The class path, then those of its base classes as far as they are known."""
+
+    @property
+    def is_rewired(self) -> bool:
+        """Whether hooks or a forward of its own change what the class would compute."""
+
+    @property
     def attributes(self) -> Mapping[str, object]:
         """What else the module holds in its ``__dict__``."""
 
@@ -74,6 +90,9 @@ class ModuleRecord(Protocol):
     def children(self) -> Mapping[str, ModuleRecord]:
         """Registered submodules."""
 
+    def lookup(self, name: str) -> Parameter | None:
+        """The tensor that ``self.<name>`` is: a plain attribute hides what is registered."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tree:
@@ -88,12 +107,19 @@ class Tree:
 
 
 def tree(root: ModuleRecord) -> Tree:
-    """Walk a module; a module inside itself is entered once, and at most MAX_MODULES are."""
+    """Walk a module; one inside itself is entered once.
+
+    Raises UnreadableModel for over MAX_MODULES of them, or a name of over MAX_NAME characters.
+    """
     places: dict[str, ModuleRecord] = {}
     references: Counter[int] = Counter()
     stack: list[tuple[str, ModuleRecord]] = [("", root)]
-    while stack and len(places) < MAX_MODULES:
+    while stack:
         name, record = stack.pop()
+        if len(name) > MAX_NAME:
+            raise UnreadableModel(f"nests modules until a name has over {MAX_NAME} characters")
+        if len(places) == MAX_MODULES:
+            raise UnreadableModel(f"holds over {MAX_MODULES} modules")
         references[record.identity] += 1
         if references[record.identity] > 1:
             continue
@@ -106,56 +132,73 @@ def tree(root: ModuleRecord) -> Tree:
 def layers(modules: Tree) -> tuple[tuple[NormLayer, ...], Graph]:
     """The normalization layers, and the order that exact torch Sequentials fix."""
     order, calls = fragments(modules)
-    return tuple(_layers(modules, calls)), order
+    return bounded(_layers(modules, calls)), order
 
 
 def _layers(modules: Tree, calls: Mapping[int, tuple[Node, ...]]) -> Iterator[NormLayer]:
     for name, record in modules.places.items():
-        kind = kind_of(record)
-        if kind is not None:
-            facts = _facts(record, kind)
+        norm = recognized(record)
+        if norm is not None:
+            facts = _facts(record, norm.kind)
             facts["calls"] = calls.get(record.identity, NOT_A_KNOWN_CALL)
-            yield NormLayer(name, kind, record.class_path, facts)
+            yield NormLayer(name, norm.kind, record.class_path, facts)
 
 
-def kind_of(record: ModuleRecord) -> Kind | None:
+class Norm(NamedTuple):
+    """A normalization layer; its kind is None where the record does not tell it."""
+
+    kind: Kind | None
+
+
+def recognized(record: ModuleRecord) -> Norm | None:
     """Which normalization layer a module is, if it is one."""
-    path = record.class_path
-    if path.startswith("torch.nn.modules."):
-        return _TORCH_KINDS.get(path.removeprefix("torch.nn.modules."))
-    attributes, name = record.attributes, path.rpartition(".")[2].lower()
-    if "running_mean" in record.buffers and "running_var" in record.buffers:
-        return _kind_with_statistics(record, name)
+    for kind in map(_KINDS.get, map(torch_class, record.lineage)):
+        if kind is not None:
+            return Norm(kind)
+    if torch_class(record.class_path):
+        return None
+    return _recognized_by_content(record, record.class_path.rpartition(".")[2].lower())
+
+
+def _recognized_by_content(record: ModuleRecord, class_name: str) -> Norm | None:
+    attributes = record.attributes
+    if {"running_mean", "running_var"} <= record.buffers.keys() | record.parameters.keys():
+        return Norm(_kind_with_statistics(record, class_name))
     if "num_groups" in attributes and "num_channels" in attributes:
-        return "group"
+        return Norm("group")
     if "normalized_shape" in attributes:
-        return "layer" if "bias" in record.parameters else "rms"
+        is_layer_norm = "bias" in record.parameters or "layernorm" in class_name
+        return Norm("layer" if is_layer_norm and "rms" not in class_name else "rms")
     if not _is_lone_affine(record):
         return None
-    if "variance_epsilon" in attributes or name.endswith("rmsnorm"):
-        return "layer" if record.parameters.get("bias") else "rms"
-    return "layer" if "layernorm" in name else None
+    if "variance_epsilon" in attributes or "rmsnorm" in class_name:
+        return Norm("layer" if record.parameters.get("bias") else "rms")
+    return Norm("layer") if "layernorm" in class_name else None
 
 
-def _kind_with_statistics(record: ModuleRecord, class_name: str) -> Kind:
+def _kind_with_statistics(record: ModuleRecord, class_name: str) -> Kind | None:
     if "instance" in class_name:
         return "instance"
     if "weight" in record.buffers or "frozen" in class_name:
         return "frozen-batch"
-    return "sync-batch" if "sync" in class_name else "batch"
+    if "sync" in class_name:
+        return "sync-batch"
+    # Only a BatchNorm has statistics unless asked; without any it may be an InstanceNorm too.
+    is_batch_norm = record.lookup("running_var") or re.search("batch|bn", class_name)
+    return "batch" if is_batch_norm else None
 
 
 def _is_lone_affine(record: ModuleRecord) -> bool:
     """A weight that is a vector, perhaps with a bias of its shape, and nothing else."""
     weight = record.parameters.get("weight")
-    if weight is None or len(weight.tensor.shape) != 1 or record.children:
+    if weight is None or record.children or not record.parameters.keys() <= {"weight", "bias"}:
         return False
-    return record.parameters.keys() <= {"weight", "bias"}
+    return isinstance(weight.tensor, Tensor) and len(weight.tensor.shape) == 1
 
 
-def _facts(record: ModuleRecord, kind: Kind) -> dict[str, object]:
+def _facts(record: ModuleRecord, kind: Kind | None) -> dict[str, object]:
     attributes = record.attributes
-    affine = {role: _held(record, role) for role in ("weight", "bias")}
+    affine = {role: record.lookup(role) for role in ("weight", "bias")}
     facts: dict[str, object] = {
         **unknown((NormLayer.momentum, NormLayer.track_running_stats), "its class has none"),
         "training": _typed(attributes, "training", bool, "mode"),
@@ -164,14 +207,14 @@ def _facts(record: ModuleRecord, kind: Kind) -> dict[str, object]:
         "requires_grad": any(p.requires_grad for p in affine.values() if p),
         **{role: p and p.tensor for role, p in affine.items()},
     }
-    if kind in ("batch", "sync-batch", "frozen-batch", "instance"):
+    if kind in (*BATCH_KINDS, "instance", None):
         facts |= _statistics(record)
     return facts
 
 
 def _statistics(record: ModuleRecord) -> dict[str, object]:
     attributes = record.attributes
-    held = {role: _held(record, role) for role in STATISTICS}
+    held = {role: record.lookup(role) for role in STATISTICS}
     facts: dict[str, object] = {role: p and p.tensor for role, p in held.items()}
     facts["has_running_stats"] = bool(held["running_mean"] and held["running_var"])
     facts["num_features"] = _typed(attributes, "num_features", int)
@@ -182,7 +225,7 @@ def _statistics(record: ModuleRecord) -> dict[str, object]:
     return facts
 
 
-def _eps(attributes: Mapping[str, object], kind: Kind) -> object:
+def _eps(attributes: Mapping[str, object], kind: Kind | None) -> object:
     names = (name for name in ("eps", "variance_epsilon", "epsilon") if name in attributes)
     if kind == "local-response":
         return Unknown("eps", "its class has none")
@@ -198,11 +241,9 @@ def _typed(
     value = attributes[name]
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         return Unknown(what or name, f"the module holds something else under {name!r}")
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        return Unknown(what or name, "the module holds a number beyond all sense")
     return value
-
-
-def _held(record: ModuleRecord, role: str) -> Parameter | None:
-    return record.parameters.get(role) or record.buffers.get(role)
 
 
 def _length(tensor: object) -> object:

@@ -12,9 +12,10 @@ import codecs
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bncheck.errors import UnreadableModel
+from bncheck.readers.pickle_values import Dict, Global, Instance, PersistentId, Set, Value
 
 T = TypeVar("T")
 
@@ -23,91 +24,19 @@ MAX_CONTAINERS = 1_000_000
 MAX_MEMO = 1_000_000
 MAX_NESTING = 10_000
 MAX_PICKLE = 256 * 2**20  # bytes
-
-
-class Global:
-    """A class or function by name."""
-
-    __slots__ = ("module", "name")
-
-    def __init__(self, module: str, name: str) -> None:
-        self.module = module
-        self.name = name
-
-    @property
-    def path(self) -> str:
-        """Module and name, joined by a dot."""
-        return f"{self.module}.{self.name}"
-
-    def __repr__(self) -> str:
-        return f"Global({self.path})"
-
-
-class PersistentId:
-    """A reference to something outside the pickle: in PyTorch's files, a storage."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Value) -> None:
-        self.value = value
-
-
-class Dict:
-    """A dictionary as the pairs that were set, in order; a later pair replaces an earlier one."""
-
-    __slots__ = ("pairs",)
-
-    def __init__(self) -> None:
-        self.pairs: Sequence[tuple[Value, Value]] = ()
-
-
-class Set:
-    """A set or frozenset as its elements."""
-
-    __slots__ = ("elements",)
-
-    def __init__(self, elements: list[Value]) -> None:
-        self.elements: Sequence[Value] = elements
-
-
-class Instance:
-    """The result of a call that was not made: what was called, with what, and what was set since.
-
-    ``state`` is what a BUILD would give to ``__setstate__`` or ``__dict__``; ``pairs`` and
-    ``elements`` are what SETITEMS and APPENDS would add.
-    """
-
-    __slots__ = ("args", "called", "elements", "pairs", "state")
-
-    def __init__(self, called: Value, args: tuple[Value, ...]) -> None:
-        self.called = called
-        self.args = args
-        self.state: Value = None
-        self.pairs: Sequence[tuple[Value, Value]] = ()
-        self.elements: Sequence[Value] = ()
-
-    @property
-    def class_path(self) -> str:
-        """The dotted path of the class, or of the function that would make the object."""
-        called = self.called
-        if isinstance(called, Global) and called.path in _RECONSTRUCTORS and self.args:
-            called = self.args[0]
-        if isinstance(called, PersistentId):  # PyTorch before 1.6: ("module", class, source, ...)
-            match called.value:
-                case ("module", Global() as called, *_):
-                    pass
-        return called.path if isinstance(called, Global) else ""
-
-
-_RECONSTRUCTORS = {
-    "copyreg._reconstructor",
-    "copy_reg._reconstructor",
-    "copyreg.__newobj__",
-    "copyreg.__newobj_ex__",
-}
-
-# None, bool, int, float, str, bytes, tuple, list, Global, PersistentId, Dict, Set or Instance.
-Value = Any
+MAX_INTEGER = 1024  # bytes
+MAX_CLASS_NAME = 1024  # characters
+# They take over the pairs of their last argument, as these are at the time of the call.
+COPIERS = frozenset(
+    [
+        ("collections", "OrderedDict"),
+        ("collections", "defaultdict"),
+        ("builtins", "dict"),
+        ("__builtin__", "dict"),
+        ("copyreg", "_reconstructor"),
+        ("copy_reg", "_reconstructor"),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +48,25 @@ class Loaded:
     references: list[PersistentId]
 
 
+class Truncated(UnreadableModel):
+    """A pickle that goes on behind the end of the data."""
+
+    def __init__(self) -> None:
+        super().__init__("pickle ends too early: truncated download, or damaged")
+
+
 def load(data: bytes, start: int = 0) -> Loaded:
     """The value of the pickle at ``start``.
 
     Raises UnreadableModel where the pickle is damaged, over budget, or uses what no model needs
-    (the extension registry, out-of-band buffers).
+    (the extension registry, out-of-band buffers); Truncated where it has no end.
     """
     machine = _Machine(data, start)
     try:
         return machine.run()
     except UnreadableModel:
         raise
-    except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
+    except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise UnreadableModel(f"pickle is damaged at byte {machine.position}") from error
 
 
@@ -145,8 +81,10 @@ class _Machine:
         self.references: list[PersistentId] = []
 
     def run(self) -> Loaded:
-        data, table = self.data, _TABLE
+        data, size, table = self.data, len(self.data), _TABLE
         for _ in range(MAX_OPCODES):
+            if self.position >= size:
+                raise Truncated
             opcode = data[self.position]
             self.position += 1
             if opcode == 0x2E:  # STOP
@@ -159,18 +97,23 @@ class _Machine:
     def take(self, length: int) -> bytes:
         end = self.position + length
         if length < 0 or end > len(self.data):
-            raise UnreadableModel("pickle ends too early: truncated download, or damaged")
+            raise Truncated
         taken = self.data[self.position : end]
         self.position = end
         return taken
 
     def number(self, layout: struct.Struct) -> int:
+        end = self.position + layout.size
+        if end > len(self.data):
+            raise Truncated
         (value,) = layout.unpack_from(self.data, self.position)
-        self.position += layout.size
+        self.position = end
         return int(value)
 
     def line(self) -> bytes:
-        end = self.data.index(b"\n", self.position)
+        end = self.data.find(b"\n", self.position)
+        if end < 0:
+            raise Truncated
         taken = self.data[self.position : end]
         self.position = end + 1
         return taken
@@ -184,10 +127,13 @@ class _Machine:
         self.stack.append(value)
 
     def push_container(self, value: Value) -> None:
-        self.containers += 1
+        self.charge(1)
+        self.stack.append(value)
+
+    def charge(self, containers: int) -> None:
+        self.containers += containers
         if self.containers > MAX_CONTAINERS:
             raise UnreadableModel(f"pickle holds over {MAX_CONTAINERS} objects")
-        self.stack.append(value)
 
     def push_mark(self) -> None:
         if len(self.marks) == MAX_NESTING:
@@ -210,7 +156,23 @@ class _Machine:
     def call(self, called: Value, args: Value) -> None:
         if not isinstance(args, tuple):
             raise UnreadableModel("pickle calls something without a tuple of arguments")
-        self.push_container(Instance(called, args))
+        made = Instance(called, args)
+        if args and isinstance(called, Global) and (called.module, called.name) in COPIERS:
+            made.pairs = self.copied(args[-1])
+        self.push_container(made)
+
+    def copied(self, source: Value) -> Sequence[tuple[Value, Value]]:
+        items = source.pairs if isinstance(source, Dict) else source
+        if not isinstance(items, list) or not all(map(_is_pair, items)):
+            return ()
+        self.charge(len(items))
+        return [(key, value) for key, value in items]
+
+    def name(self, module: Value, name: Value) -> None:
+        for part in (module, name):
+            if not isinstance(part, str) or len(part) > MAX_CLASS_NAME or not part.isprintable():
+                raise UnreadableModel("pickle names a class by something that is no name")
+        self.push_container(Global(module, name))
 
     def refer(self, value: Value) -> None:
         reference = PersistentId(value)
@@ -236,7 +198,12 @@ class _Machine:
         target = self.stack[-1]
         if not isinstance(target, Dict | Instance) or len(items) % 2:
             raise UnreadableModel("pickle sets items of something that has none")
+        self.charge(len(items) // 2)
         target.pairs = _extended(target.pairs, list(zip(items[::2], items[1::2], strict=True)))
+
+
+def _is_pair(value: Value) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2
 
 
 def _extended(sequence: Sequence[T], items: list[T]) -> Sequence[T]:
@@ -280,7 +247,13 @@ def _sized_python2_string(layout: struct.Struct) -> Handler:
 
 
 def _sized_integer(layout: struct.Struct) -> Handler:
-    return lambda m: m.push(int.from_bytes(m.take(m.number(layout)), "little", signed=True))
+    def push(m: _Machine) -> None:
+        length = m.number(layout)
+        if length > MAX_INTEGER:
+            raise UnreadableModel(f"pickle holds a number of {length} bytes")
+        m.push(int.from_bytes(m.take(length), "little", signed=True))
+
+    return push
 
 
 def _integer(layout: struct.Struct) -> Handler:
@@ -311,7 +284,7 @@ def _protocol(m: _Machine) -> None:
 
 def _frame(m: _Machine) -> None:
     if m.number(_U8) > len(m.data) - m.position:
-        raise UnreadableModel("pickle ends too early: truncated download, or damaged")
+        raise Truncated
 
 
 def _pop(m: _Machine) -> None:
@@ -365,15 +338,12 @@ def _set_item(m: _Machine) -> None:
 
 
 def _global_line(m: _Machine) -> None:
-    module, name = m.line().decode(), m.line().decode()
-    m.push_container(Global(module, name))
+    m.name(m.line().decode(), m.line().decode())
 
 
 def _stack_global(m: _Machine) -> None:
     name, module = m.stack.pop(), m.stack.pop()
-    if not isinstance(name, str) or not isinstance(module, str):
-        raise UnreadableModel("pickle names a class by something that is no string")
-    m.push_container(Global(module, name))
+    m.name(module, name)
 
 
 def _reduce(m: _Machine) -> None:
@@ -387,7 +357,8 @@ def _new_with_keywords(m: _Machine) -> None:
 
 
 def _inst(m: _Machine) -> None:
-    called = Global(m.line().decode(), m.line().decode())
+    m.name(m.line().decode(), m.line().decode())
+    called = m.stack.pop()
     m.call(called, tuple(m.pop_mark()))
 
 

@@ -19,9 +19,14 @@ from bncheck.readers.source import Source
 from bncheck.tensor import Tensor, decode, itemsize
 
 LENGTH_BYTES = 8
-MAX_HEADER = 100_000_000  # bytes, the reference's own limit
-MAX_TENSORS = 500_000
+MAX_HEADER = 32 * 2**20  # bytes of plain ASCII; of other text a quarter
+MAX_TENSORS = 200_000
+MAX_COMMAS = 12 * MAX_TENSORS  # 3 between an entry's fields, 1 in its range, the others in shapes
 MAX_ELEMENTS = 2**23  # of a tensor whose values are read
+MAX_RANK = 64
+MAX_LENGTH = 2**63 - 1
+MAX_SHOWN = 60  # characters of a name in a message
+MAX_CLAIM = 2**40  # bytes of a header; what starts with more is no length but something else
 
 # dtype -> (bncheck's name, bits per element)
 _DTYPES = {
@@ -53,31 +58,45 @@ _DTYPES = {
 def looks_like_safetensors(start: bytes) -> bool:
     """Whether a file that begins so claims to be one; ``start`` holds its first bytes."""
     length = int.from_bytes(start[:LENGTH_BYTES], "little")
-    return 2 <= length <= MAX_HEADER and start[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{"
+    return 2 <= length <= MAX_CLAIM and start[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{"
 
 
 def read(source: Source) -> tuple[Model, ...]:
     """The one state_dict of a file."""
+    return (from_state_dict(tensors(source), {}, "state_dict", Origin("safetensors")),)
+
+
+def tensors(source: Source) -> dict[str, Tensor]:
+    """The tensors of a file by name."""
     length = int.from_bytes(source.read(0, LENGTH_BYTES), "little")
     if length > MAX_HEADER:
-        raise UnreadableModel(f"has a header of {length} bytes, over {MAX_HEADER}")
+        raise UnreadableModel(f"has a header of {length} bytes, over {MAX_HEADER}: damaged?")
     header = _parse(source.read(LENGTH_BYTES, length))
     header.pop("__metadata__", None)
-    tensors = dict(_tensors(header, source, LENGTH_BYTES + length))
-    return (from_state_dict(tensors, {}, "state_dict", Origin("safetensors")),)
+    return dict(_tensors(header, source, LENGTH_BYTES + length))
 
 
 def _parse(header: bytes) -> dict[str, object]:
     # Every tensor brings one object and two arrays: more than that is no header but an attack.
-    if header.count(b"{") > MAX_TENSORS or header.count(b"[") > 2 * MAX_TENSORS:
-        raise UnreadableModel(f"has a header of over {MAX_TENSORS} tensors")
+    if (
+        header.count(b"{") > MAX_TENSORS
+        or header.count(b"[") > 2 * MAX_TENSORS
+        or header.count(b",") > MAX_COMMAS
+        or (len(header) > MAX_HEADER // 4 and not _is_plain(header))
+    ):
+        raise UnreadableModel(f"has a header of {len(header)} bytes, too large for a model")
     try:
-        parsed = json.loads(header, object_pairs_hook=_unique)
+        parsed = json.loads(header.decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise UnreadableModel("has a header that is no JSON: damaged") from error
     if not isinstance(parsed, dict):
         raise UnreadableModel("has a header that is no JSON object")
     return parsed
+
+
+def _is_plain(header: bytes) -> bool:
+    """Whether no character takes more room in memory than in the file."""
+    return header.isascii() and b"\\u" not in header
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -97,11 +116,13 @@ def _tensors(
         yield name, _tensor(source, dtype, shape, begin + start)
     ranges.sort()
     stops = [0, *(stop for _, stop in ranges)]
-    if [start for start, _ in ranges] != stops[:-1] or begin + stops[-1] != source.size:
+    if begin + stops[-1] != source.size:
         raise UnreadableModel(
-            f"has {source.size} bytes where its header speaks of {begin + max(stops)}: "
+            f"has {source.size} bytes where its header speaks of {begin + stops[-1]}: "
             "truncated download, or damaged"
         )
+    if [start for start, _ in ranges] != stops[:-1]:
+        raise UnreadableModel("has tensors that overlap, or bytes between them: damaged")
 
 
 def _entry(name: str, entry: object) -> tuple[str, tuple[int, ...], int, int]:
@@ -109,10 +130,15 @@ def _entry(name: str, entry: object) -> tuple[str, tuple[int, ...], int, int]:
     match entry:
         case {"dtype": str(code), "shape": [*shape], "data_offsets": [int(start), int(stop)]}:
             dtype, bits = _DTYPES.get(code, (code, 0))
-            sound = all(type(n) is int and n >= 0 for n in shape) and 0 <= start <= stop
+            sound = _are_lengths([*shape, start, stop]) and start <= stop
             if sound and (not bits or prod(shape) * bits == (stop - start) * 8):
                 return dtype, tuple(shape), start, stop
-    raise UnreadableModel(f"has a header that contradicts itself at tensor {name!r}")
+    raise UnreadableModel(f"has a header that contradicts itself at tensor {name[:MAX_SHOWN]!r}")
+
+
+def _are_lengths(numbers: list[object]) -> bool:
+    few = len(numbers) <= MAX_RANK + 2
+    return few and all(type(n) is int and 0 <= n <= MAX_LENGTH for n in numbers)
 
 
 def _tensor(source: Source, dtype: str, shape: tuple[int, ...], offset: int) -> Tensor:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from bncheck.facts import Unknown
 from bncheck.graph import Graph, Node, NodeKind
 from bncheck.tensor import Tensor
 
 if TYPE_CHECKING:
     from bncheck.readers.nn_module import ModuleRecord, Tree
 
-SEQUENTIAL = "torch.nn.modules.container.Sequential"
+TORCH_MODULES = "torch.nn.modules."
+SEQUENTIAL = TORCH_MODULES + "container.Sequential"
 _ROLES = ("weight", "bias", "running_mean", "running_var")
 _KINDS = {
     "conv.Conv1d": NodeKind.CONV,
@@ -43,6 +45,11 @@ _KINDS = {
 }
 
 
+def torch_class(path: str) -> str:
+    """The path below torch.nn.modules of a class of PyTorch's own; empty for any other class."""
+    return path.removeprefix(TORCH_MODULES) if path.startswith(TORCH_MODULES) else ""
+
+
 def fragments(modules: Tree) -> tuple[Graph, dict[int, tuple[Node, ...]]]:
     """The chains as one incomplete graph, and the calls of each module by its identity."""
     nodes: list[Node] = []
@@ -68,7 +75,7 @@ def _chains(modules: Tree) -> Iterator[tuple[str, list[tuple[str, ModuleRecord]]
     for name, record in modules.places.items():
         if record.class_path != SEQUENTIAL or record.identity in nested:
             continue
-        if modules.is_shared(record):
+        if modules.is_shared(record) or record.is_rewired:
             continue
         yield name, list(_leaves(name, record, modules, nested))
 
@@ -79,7 +86,7 @@ def _leaves(
     stack = [(name, sequential)]
     while stack:
         place, record = stack.pop()
-        if record.class_path != SEQUENTIAL or modules.is_shared(record):
+        if record.class_path != SEQUENTIAL or modules.is_shared(record) or record.is_rewired:
             yield place, record
             continue
         nested.add(record.identity)
@@ -88,9 +95,9 @@ def _leaves(
 
 
 def _node(name: str, record: ModuleRecord, value: str) -> Node:
-    kind = _KINDS.get(record.class_path.removeprefix("torch.nn.modules."), NodeKind.OPAQUE)
+    kind = _KINDS.get(torch_class(record.class_path), NodeKind.OPAQUE)
     return Node(
-        kind=kind,
+        kind=NodeKind.OPAQUE if record.is_rewired else kind,
         op=record.class_path.rpartition(".")[2],
         name=name,
         inputs=(value,),
@@ -100,11 +107,12 @@ def _node(name: str, record: ModuleRecord, value: str) -> Node:
     )
 
 
-def _parameters(record: ModuleRecord) -> Mapping[str, Tensor]:
-    held = {**record.buffers, **record.parameters}
-    return {role: p.tensor for role in _ROLES if (p := held.get(role)) is not None}
+def _parameters(record: ModuleRecord) -> Mapping[str, Tensor | Unknown]:
+    held = ((role, record.lookup(role)) for role in _ROLES)
+    return {role: found.tensor for role, found in held if found is not None}
 
 
 def _attributes(attributes: Mapping[str, object]) -> Mapping[str, object]:
     wanted = ("eps", "momentum", "training", "p", "groups")
-    return {name: attributes[name] for name in wanted if name in attributes}
+    held = {name: attributes[name] for name in wanted if name in attributes}
+    return {n: value for n, value in held.items() if isinstance(value, int | float | None)}

@@ -10,6 +10,8 @@ MODEL_SUFFIXES = frozenset(
 )
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
+BOM = b"\xef\xbb\xbf"
+
 _ASK_SOURCE = "check the .onnx or the checkpoint that it was made from"
 # offset, bytes, what it is
 _MAGICS = (
@@ -51,7 +53,9 @@ def refuse_known_others(start: bytes, suffix: str) -> None:
     for offset, magic, what in _MAGICS:
         if start[offset : offset + len(magic)] == magic:
             raise NotAModel(what)
-    if _is_text(start):
+    if start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5"):
+        raise NotAModel("is a Python pickle that torch.save did not write: save it with torch.save")
+    if _is_text(start.removeprefix(BOM)):
         html = start.lstrip()[:1] == b"<"
         raise NotAModel("is HTML or XML: a download that went wrong?" if html else "is text")
 

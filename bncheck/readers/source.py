@@ -14,6 +14,8 @@ from typing import Protocol
 
 from bncheck.errors import UnreadableModel
 
+MAX_SHOWN = 200  # characters of a name in a message
+
 
 class Source(Protocol):
     """Random access to the bytes of a model."""
@@ -97,11 +99,17 @@ class FileSource:
         folder = self.path.absolute().parent
         candidate = folder / name
         if Path(name).is_absolute() or Path(name).drive or ".." in Path(name).parts:
-            raise UnreadableModel(f"refers to {name!r}, outside its own folder")
-        real = Path(os.path.realpath(candidate))
+            raise UnreadableModel(f"refers to {name[:MAX_SHOWN]!r}, outside its own folder")
+        try:
+            real = Path(os.path.realpath(candidate))
+            exists = real.exists()
+        except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+            raise UnreadableModel("refers to a file that cannot be found") from error
         if not real.is_relative_to(os.path.realpath(folder)) and not self._is_hub_blob(real):
-            raise UnreadableModel(f"refers to {name!r}, which links out of its own folder")
-        return FileSource(candidate) if real.exists() else None
+            raise UnreadableModel(
+                f"refers to {name[:MAX_SHOWN]!r}, which links out of its own folder"
+            )
+        return FileSource(candidate) if exists else None
 
     def _is_hub_blob(self, real: Path) -> bool:
         # A hub cache links every file of a snapshot into one folder of blobs: there the model's

@@ -14,6 +14,7 @@ from typing import Any
 
 from bncheck.facts import Fact, Unknown, unknown
 from bncheck.model import Kind, NormLayer
+from bncheck.readers.limits import bounded
 from bncheck.tensor import Tensor
 
 ALIASES = {
@@ -25,7 +26,12 @@ ALIASES = {
 }
 ROLES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 WRAPPERS = ("module.", "_orig_mod.")
-_NAMED_NORM = re.compile(r"norm|rms|(^|_)ln(_|\d|$)", re.IGNORECASE)
+# What torch.compile, FSDP and activation checkpointing insert anywhere in a name.
+_INSERTED = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+MAX_WRAPPERS = 8
+# Quantized layers have a scale and a zero point besides.
+_MAY_HOLD = {"weight", "bias", "scale", "zero_point", "_extra_state"}
+_NAMED_NORM = re.compile(r"norm|(^|_)(ln|rms)(_|\d|$)", re.IGNORECASE)
 _BATCH_VERSION, _FROZEN_VERSION = 2, 3
 INSTEAD = "check the exported .onnx, or the module saved whole"
 _NOT_HELD: tuple[Fact[Any], ...] = (
@@ -44,15 +50,16 @@ def layers(tensors: Mapping[str, Tensor], versions: Mapping[str, int]) -> tuple[
     """The layers in order of their first key; ``versions`` as in ``_metadata``, by prefix."""
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        prefix, _, leaf = key.rpartition(".")
-        groups.setdefault(prefix, {})[ALIASES.get(leaf, leaf)] = tensor
-    return tuple(_layers(groups, versions))
+        leaf = key.rpartition(".")[2]
+        groups.setdefault(key.removesuffix(leaf), {})[leaf] = tensor
+    return bounded(_layers(groups, versions))
 
 
 def _layers(
     groups: Mapping[str, Mapping[str, Tensor]], versions: Mapping[str, int]
 ) -> Iterator[NormLayer]:
-    for prefix, group in groups.items():
+    for path, held in groups.items():
+        prefix, group = path.removesuffix("."), _by_role(held)
         version = versions.get(prefix)
         if "running_mean" in group or "running_var" in group:
             kind: Kind = "frozen-batch" if version == _FROZEN_VERSION else "batch"
@@ -61,9 +68,15 @@ def _layers(
             yield NormLayer(prefix, None, None, _without_statistics(group))
 
 
+def _by_role(held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Another library's name for a role counts where PyTorch's own is not there."""
+    known = {ALIASES[leaf]: tensor for leaf, tensor in held.items() if leaf in ALIASES}
+    return known | {leaf: tensor for leaf, tensor in held.items() if leaf not in ALIASES}
+
+
 def _is_norm(prefix: str, group: Mapping[str, Tensor], version: int | None) -> bool:
     weight, bias = group.get("weight"), group.get("bias")
-    if weight is None or group.keys() - {"weight", "bias"} or not weight.shape:
+    if weight is None or not group.keys() <= _MAY_HOLD or not weight.shape:
         return False
     if bias is not None:
         return bias.shape == weight.shape
@@ -89,11 +102,14 @@ def _without_statistics(group: Mapping[str, Tensor]) -> dict[str, object]:
 
 
 def unwrapped(names: Iterable[str]) -> dict[str, str]:
-    """Each name without the prefixes that wrappers put before all of them, or compile within."""
+    """Each name without what wrappers put before all of them, or insert."""
     kept = {name: name for name in names}
-    while kept and (prefix := _common_wrapper(kept.values())):
+    for _ in range(MAX_WRAPPERS):
+        prefix = _common_wrapper(kept.values()) if kept else None
+        if prefix is None:
+            break
         kept = {name: short.removeprefix(prefix) for name, short in kept.items()}
-    inner = {name: short.replace("_orig_mod.", "") for name, short in kept.items()}
+    inner = {name: _INSERTED.sub("", short) for name, short in kept.items()}
     return inner if len(set(inner.values())) == len(inner) else kept
 
 

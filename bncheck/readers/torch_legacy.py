@@ -1,8 +1,8 @@
 """PyTorch's format of before 1.6: pickles one after the other, then the storages.
 
 The pickles are a magic number, a protocol number, facts of the machine, the object, and the keys
-of the storages; then for each key its number of elements (int64) and the elements. See
-torch/serialization.py, _legacy_save.
+of the storages; then for each key its number of elements (int64) and the elements, in little
+endian on every machine. See torch/serialization.py, _legacy_save, and torch/csrc/serialization.cpp.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from dataclasses import dataclass
 
 from bncheck.errors import UnreadableModel
 from bncheck.model import Model
-from bncheck.readers import checkpoint
-from bncheck.readers.pickle_machine import MAX_PICKLE, Loaded, PersistentId, Value, load
+from bncheck.readers import checkpoint, pickle_machine
+from bncheck.readers.pickle_machine import MAX_PICKLE, Loaded, Truncated
+from bncheck.readers.pickle_values import Value
 from bncheck.readers.source import Source
-from bncheck.readers.torch_values import mapping, place
-from bncheck.tensor import ByteOrder, itemsize
+from bncheck.readers.torch_storage import Budget, widths
+from bncheck.tensor import ByteOrder
 
-MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 FIRST_READ = 2**20  # bytes; doubled until the pickles are whole
 COUNT_BYTES = 8
+_PICKLED_MAGIC = b"\x8a\x0a" + MAGIC.to_bytes(10, "little") + b"."  # LONG1, STOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,9 @@ class LegacyStorages:
     """The storages behind the pickles; see Storages."""
 
     source: Source
-    byteorder: ByteOrder
     ranges: Mapping[str, tuple[int, int]]  # key -> offset and length in the file, in bytes
+    budget: Budget
+    byteorder: ByteOrder = "little"
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """Bytes of one storage."""
@@ -40,16 +43,24 @@ class LegacyStorages:
         return self.source.read(begin + offset, length)
 
 
+def looks_like_legacy(start: bytes) -> bool:
+    """Whether a file that begins so is in this format, whatever the protocol of its pickles."""
+    return start[:1] == b"\x80" and start.find(_PICKLED_MAGIC, 0, 32) > 0
+
+
 def read(source: Source) -> tuple[Model, ...]:
     """The models of a file."""
-    _, protocol, machine, pickled, keys = _pickles(source)
-    if protocol.value != PROTOCOL:
-        raise UnreadableModel(f"has format version {protocol.value!r}; {PROTOCOL} is known")
-    little = (mapping(machine.value) or {}).get("little_endian", True)
-    byteorder: ByteOrder = "big" if little is False else "little"
-    ranges = _ranges(source, byteorder, keys, _widths(pickled.references))
-    storages = LegacyStorages(source, byteorder, ranges)
-    return checkpoint.models(pickled.value, storages, "torch-legacy", source)
+    value, storages = load(source)
+    return checkpoint.models(value, storages, "torch-legacy", source)
+
+
+def load(source: Source) -> tuple[Value, LegacyStorages]:
+    """The pickle of a file as inert values, and its storages."""
+    magic, protocol, _, pickled, keys = _pickles(source)
+    if (magic.value, protocol.value) != (MAGIC, PROTOCOL):
+        raise UnreadableModel(f"is in another version of PyTorch's old format than {PROTOCOL}")
+    ranges = _ranges(source, keys, widths(pickled.references))
+    return pickled.value, LegacyStorages(source, ranges, Budget())
 
 
 def _pickles(source: Source) -> list[Loaded]:
@@ -59,7 +70,7 @@ def _pickles(source: Source) -> list[Loaded]:
         data = source.read(0, length)
         try:
             return _five(data)
-        except UnreadableModel:
+        except Truncated:
             if length == min(source.size, MAX_PICKLE):
                 raise
         length = min(2 * length, source.size, MAX_PICKLE)
@@ -69,24 +80,12 @@ def _five(data: bytes) -> list[Loaded]:
     pickles: list[Loaded] = []
     end = 0
     for _ in range(5):
-        pickles.append(load(data, end))
+        pickles.append(pickle_machine.load(data, end))
         end = pickles[-1].end
     return pickles
 
 
-def _widths(references: list[PersistentId]) -> dict[str, int]:
-    """Bytes per element of each storage."""
-    storages = [place(r) for r in references if not _is_class(r.value)]
-    return {storage.key: itemsize(storage.dtype) or 0 for storage in storages}
-
-
-def _is_class(value: Value) -> bool:
-    return isinstance(value, tuple) and value[:1] == ("module",)
-
-
-def _ranges(
-    source: Source, byteorder: ByteOrder, keys: Loaded, widths: Mapping[str, int]
-) -> dict[str, tuple[int, int]]:
+def _ranges(source: Source, keys: Loaded, widths: Mapping[str, int]) -> dict[str, tuple[int, int]]:
     if not isinstance(keys.value, list):
         raise UnreadableModel("names its storages in an unknown way")
     position = keys.end
@@ -94,8 +93,8 @@ def _ranges(
     for key in keys.value:
         width = widths.get(key) if isinstance(key, str) else None
         if not width or key in ranges:
-            raise UnreadableModel(f"holds a storage {key!r} of unknown size")
-        count = int.from_bytes(source.read(position, COUNT_BYTES), byteorder, signed=True)
+            raise UnreadableModel("holds a storage of unknown size")
+        count = int.from_bytes(source.read(position, COUNT_BYTES), "little", signed=True)
         ranges[key] = (position + COUNT_BYTES, count * width)
         position += COUNT_BYTES + count * width
         if count < 0 or position > source.size:

@@ -6,14 +6,14 @@ order of bytes. One root: the folder of the archive's first entry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bncheck.errors import NotAModel, UnreadableModel
 from bncheck.model import Model
 from bncheck.readers import checkpoint, pickle_machine
-from bncheck.readers.pickle_machine import Value
+from bncheck.readers.pickle_values import Value
 from bncheck.readers.source import Source
+from bncheck.readers.torch_storage import Budget, widths
 from bncheck.readers.ziparchive import ZipArchive
 from bncheck.tensor import ByteOrder
 
@@ -27,48 +27,72 @@ class ZipStorages:
     archive: ZipArchive
     root: str
     byteorder: ByteOrder
+    budget: Budget
+    folder: str = "data"
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """Bytes of one storage."""
-        name = f"{self.root}/data/{key}"
-        if name not in self.archive.entries:
+        name = f"{self.root}/{self.folder}/{key}"
+        if not self.archive.has(name):
             raise UnreadableModel(f"lacks the tensor data {name!r}: damaged, or saved in part")
         return self.archive.read_range(name, offset, length)
 
 
 def read(source: Source) -> tuple[Model, ...]:
     """The models of a zip file. Raises NotAModel where it is some other archive."""
-    value, storages = load(source)
+    archive = ZipArchive(source)
+    if _may_be_exported(archive):
+        from bncheck.readers import exported
+
+        if exported.is_exported(archive):
+            return exported.read(archive)
+    root = next(iter(archive.entries), "").partition("/")[0]
+    if archive.has(f"{root}/.data/extern_modules"):
+        from bncheck.readers import torch_package
+
+        return torch_package.read(archive, root, source)
+    root = _root(archive)
+    if archive.has(f"{root}/constants.pkl"):  # by which torch.load tells it too
+        from bncheck.readers import torchscript
+
+        return torchscript.read(archive, root)
+    value, storages = load_part(archive, root, "data")
     return checkpoint.models(value, storages, "torch-zip", source)
+
+
+def _may_be_exported(archive: ZipArchive) -> bool:
+    root = next(iter(archive.entries), "").partition("/")[0]
+    return archive.has(f"{root}/archive_format") or not archive.has(f"{root}/data.pkl")
 
 
 def load(source: Source) -> tuple[Value, ZipStorages]:
     """The pickle of an archive as inert values, and its storages."""
     archive = ZipArchive(source)
-    root = _root(archive.entries)
-    pickled = archive.read(f"{root}/data.pkl", pickle_machine.MAX_PICKLE)
-    value = pickle_machine.load(pickled).value
-    return value, ZipStorages(archive, root, _byteorder(archive, root))
+    return load_part(archive, _root(archive), "data")
 
 
-def _root(entries: Mapping[str, object]) -> str:
-    roots = {name.partition("/")[0] for name in entries}
-    root = next(iter(entries), "").partition("/")[0]
-    if f"{root}/data.pkl" not in entries:
+def load_part(archive: ZipArchive, root: str, part: str) -> tuple[Value, ZipStorages]:
+    """A pickle beside a folder of the same name, in which its storages lie."""
+    pickled = archive.read(f"{root}/{part}.pkl", pickle_machine.MAX_PICKLE)
+    loaded = pickle_machine.load(pickled)
+    widths(loaded.references)  # refuses a storage of two types
+    return loaded.value, ZipStorages(archive, root, byteorder(archive, root), Budget(), part)
+
+
+def _root(archive: ZipArchive) -> str:
+    roots = {name.partition("/")[0] for name in archive.entries}
+    root = next(iter(archive.entries), "").partition("/")[0]
+    if not archive.has(f"{root}/data.pkl"):
         raise NotAModel("is a zip archive without a PyTorch model in it")
     if len(roots) > 1:
         raise UnreadableModel("zip archive holds more than one top folder; PyTorch writes one")
-    if f"{root}/constants.pkl" in entries:
-        raise UnreadableModel(
-            "is a TorchScript archive, which cannot be checked yet: "
-            "check the .onnx exported from the same model, or its state_dict"
-        )
     return root
 
 
-def _byteorder(archive: ZipArchive, root: str) -> ByteOrder:
+def byteorder(archive: ZipArchive, root: str) -> ByteOrder:
+    """What an archive says of its elements."""
     name = f"{root}/byteorder"
-    if name not in archive.entries:
+    if not archive.has(name):
         return "little"
     match archive.read(name, MAX_NOTE):
         case b"little":

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 from bncheck.facts import Unknown
 from bncheck.model import BatchSize
-from bncheck.readers.pickle_machine import Value
-from bncheck.readers.torch_values import attributes, is_optimizer, mapping
+from bncheck.readers.pickle_values import Value, attributes, mapping
+from bncheck.readers.torch_values import is_optimizer
 
 INSTEAD = "give the training checkpoint, with its hyper-parameters"
 NO_BATCH_SIZE = Unknown("batch size", "no batch size in this file", INSTEAD)
+MAX_OPTIMIZERS = 100
+MAX_COUNT = 2**31
 _COUNTERS = ("epoch", "global_step", "iteration", "iter", "step")
 _PER_DEVICE = (
     "per_device_train_batch_size",
@@ -31,16 +34,23 @@ def training_state(root: Value) -> str | None:
     """What makes this a training checkpoint, in words; None where nothing does."""
     held = mapping(root) or {}
     if any(is_optimizer(each) for value in held.values() for each in _one_or_many(value)):
-        return "it holds the state of an optimizer"
-    counted = ((n, held[n]) for n in _COUNTERS if type(held.get(n)) is int and held[n] >= 0)
-    return next((f"it holds {name} {count}" for name, count in counted), None)
+        return "it holds the state of an optimizer" + _progress(held_by(held.get("meta")))
+    counted = ((name, held.get(name)) for name in _COUNTERS)
+    return next((f"it holds {n} {count}" for n, count in counted if _is_count(count)), None)
 
 
-def _one_or_many(value: Value) -> Iterator[Value]:
-    if isinstance(value, list | tuple):
-        yield from value
-    else:
-        yield value
+def _progress(meta: Mapping[str, Value]) -> str:
+    """Which mmengine counts in ``meta``, in finished models too: no sign of training by itself."""
+    counted = ((name, meta.get(name)) for name in ("epoch", "iter"))
+    return next((f", {name} {count}" for name, count in counted if _is_count(count)), "")
+
+
+def _is_count(value: Value) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < MAX_COUNT
+
+
+def _one_or_many(value: Value) -> Sequence[Value]:
+    return value[:MAX_OPTIMIZERS] if isinstance(value, list | tuple) else (value,)
 
 
 def loader_calls_eval(root: Value) -> str | None:
@@ -53,7 +63,7 @@ def _is_ultralytics(held: Mapping[str, Value]) -> bool:
 
 
 def batch_size(root: Value) -> BatchSize | Unknown:
-    """Samples per device, from the hyper-parameters of Ultralytics or Lightning."""
+    """Samples per device, from the hyper-parameters of Ultralytics, Lightning or mmengine."""
     held = mapping(root) or {}
     if _is_ultralytics(held):
         return _of_ultralytics(held_by(held["train_args"]))
@@ -61,7 +71,15 @@ def batch_size(root: Value) -> BatchSize | Unknown:
         found = _per_device(held_by(held.get(key)), key)
         if not isinstance(found, Unknown) or found is not NO_BATCH_SIZE:
             return found
-    return NO_BATCH_SIZE
+    return _of_openmmlab(held_by(held.get("meta")))
+
+
+def _of_openmmlab(meta: Mapping[str, Value]) -> BatchSize | Unknown:
+    from bncheck.readers import openmmlab
+
+    texts = (meta.get(name) for name in ("cfg", "config"))
+    sizes = (openmmlab.batch_size(text) for text in texts if isinstance(text, str))
+    return next((size for size in sizes if size is not None), NO_BATCH_SIZE)
 
 
 def of_training_arguments(root: Value) -> BatchSize | Unknown:
@@ -75,14 +93,14 @@ def _per_device(held: Mapping[str, Value], where: str) -> BatchSize | Unknown:
             "batch size", "statistics are synchronised over an unknown number of devices"
         )
     numbers = ((name, held.get(name)) for name in _PER_DEVICE)
-    known = ((name, n) for name, n in numbers if type(n) is int and n > 0)
+    known = ((name, n) for name, n in numbers if _is_count(n) and n > 0)
     return next((BatchSize(n, f"{where}: {name}") for name, n in known), NO_BATCH_SIZE)
 
 
 def _of_ultralytics(held: Mapping[str, Value]) -> BatchSize | Unknown:
     """``batch`` is the total over all devices; -1 and fractions ask for an automatic size."""
     total, devices = held.get("batch"), _devices(held.get("device"))
-    if type(total) is not int or total < 1:
+    if not _is_count(total) or total < 1:
         return Unknown("batch size", "train_args.batch was chosen automatically", INSTEAD)
     if devices is None:
         return Unknown(

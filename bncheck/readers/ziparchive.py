@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -18,9 +19,12 @@ from bncheck.errors import UnreadableModel
 from bncheck.readers.source import Source
 
 MAGIC = b"PK\x03\x04"
-MAX_DIRECTORY = 256 * 2**20  # bytes; about two million entries
+MAX_ENTRIES = 2**19
+MAX_DIRECTORY = 64 * 2**20  # bytes
 MAX_INFLATED = 64 * 2**20  # bytes of a compressed storage
+MAX_ALL_INFLATED = 2**30  # bytes of all that is inflated
 MAX_COMMENT = 0xFFFF
+MAX_NAME = 1000  # characters
 STORED, DEFLATED = 0, 8
 ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 SIZES_FOLLOW = 0x0008
@@ -55,14 +59,34 @@ class ZipArchive:
         if len(entries) != count:
             raise UnreadableModel(f"zip directory has {len(entries)} entries, but says {count}")
         self.entries: Mapping[str, Entry] = _without_conflicts(entries, begin)
+        self._spellings = Counter(name.lower() for name in self.entries)
+        self._inflated = ("", b"")  # the last one: many tensors may lie in one storage
+        self._budget = MAX_ALL_INFLATED
+
+    def has(self, name: str) -> bool:
+        """Whether there is an entry of that name.
+
+        Raises UnreadableModel for one that differs in upper and lower case only: PyTorch takes
+        the one for the other.
+        """
+        if self._spellings[name.lower()] > (name in self.entries):
+            raise UnreadableModel(f"zip archive holds {name!r} in another spelling")
+        return name in self.entries
 
     def read(self, name: str, limit: int) -> bytes:
         """The content of an entry, inflated; refused where it is longer than ``limit`` bytes."""
         entry = self.entries[name]
-        if entry.size > limit:
-            raise UnreadableModel(f"zip entry {name!r} has {entry.size} bytes, over {limit}")
+        largest = max(entry.size, entry.compressed_size)
+        if largest > limit:
+            raise UnreadableModel(f"zip entry {name!r} has {largest} bytes, over {limit}")
         data = self._source.read(self._data_offset(entry), entry.compressed_size)
-        return data if entry.method == STORED else _inflate(data, entry)
+        return data if entry.method == STORED else self._inflate(data, entry)
+
+    def _inflate(self, data: bytes, entry: Entry) -> bytes:
+        self._budget -= entry.size
+        if self._budget < 0:
+            raise UnreadableModel("zip archive is compressed, and too much of it to inflate")
+        return _inflate(data, entry)
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
         """Bytes of an entry; only what is asked for is read where the entry is stored."""
@@ -71,7 +95,9 @@ class ZipArchive:
             raise UnreadableModel(f"zip entry {name!r} is shorter than the tensor that lies in it")
         if entry.method == STORED:
             return self._source.read(self._data_offset(entry) + offset, length)
-        return self.read(name, MAX_INFLATED)[offset : offset + length]
+        if self._inflated[0] != name:
+            self._inflated = (name, self.read(name, MAX_INFLATED))
+        return self._inflated[1][offset : offset + length]
 
     def _data_offset(self, entry: Entry) -> int:
         """Where an entry's content begins, once its local header agrees with the directory."""
@@ -116,8 +142,8 @@ def _locate_directory(source: Source) -> tuple[int, int, int]:
         raise UnreadableModel("is one part of a zip archive in several parts")
     if begin + size != stop:
         raise UnreadableModel("zip directory is not where it should be: two archives in one file?")
-    if size > MAX_DIRECTORY:
-        raise UnreadableModel(f"zip directory has {size} bytes, over {MAX_DIRECTORY}")
+    if size > MAX_DIRECTORY or count > MAX_ENTRIES:
+        raise UnreadableModel(f"zip directory has {count} entries in {size} bytes: too many")
     return begin, size, count
 
 
@@ -172,6 +198,8 @@ def _decode_name(raw: bytes) -> str:
         raise UnreadableModel("zip entry has a name that is not UTF-8") from None
     if "\0" in name:
         raise UnreadableModel("zip entry has a NUL in its name")
+    if len(name) > MAX_NAME:
+        raise UnreadableModel(f"zip entry has a name of over {MAX_NAME} characters")
     return name
 
 

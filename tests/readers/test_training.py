@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import pytest
+
+from bncheck.facts import Evidence, UnknownFact
+from bncheck.model import BatchSize, Model
+
+OPTIMIZER = {"state": {}, "param_groups": []}
+NAMESPACE = "argparse.Namespace"
+
+
+@pytest.fixture
+def model(make, read_bytes):
+    """The first model of a checkpoint with one BatchNorm and further entries."""
+
+    def build(**beside) -> Model:
+        described = {"state_dict": make.batch_norm(), **beside}
+        return read_bytes(make.torch(described, make.batch_norm_data()), "model.ckpt")[0]
+
+    return build
+
+
+class TestTrainingState:
+    @pytest.mark.parametrize(
+        ("beside", "said"),
+        [
+            ({"optimizer": OPTIMIZER}, "it holds the state of an optimizer"),
+            ({"optimizer_states": [OPTIMIZER]}, "it holds the state of an optimizer"),
+            ({"opt": OPTIMIZER, "epoch": 3}, "it holds the state of an optimizer"),
+            ({"epoch": 0}, "it holds epoch 0"),
+            ({"global_step": 500, "x": 1}, "it holds global_step 500"),
+        ],
+    )
+    def test_training_checkpoints(self, model, beside, said):
+        assert model(**beside).training_state == said
+
+    @pytest.mark.parametrize(
+        "beside",
+        [
+            {},
+            {"optimizer": None},
+            {"optimizer_states": []},
+            {"epoch": -1},  # Ultralytics, of a finished training
+            {"epoch": True},
+            {"epoch": "last"},
+            {"epoch": 2**70},
+        ],
+    )
+    def test_others(self, model, beside):
+        assert model(**beside).training_state is None
+
+
+def size_of(found: Model) -> BatchSize | str:
+    try:
+        return found.batch_size
+    except UnknownFact as error:
+        return error.unknown.why
+
+
+class TestBatchSize:
+    @pytest.mark.parametrize("key", ["hyper_parameters", "datamodule_hyper_parameters"])
+    @pytest.mark.parametrize("name", ["batch_size", "train_batch_size", "batch_size_per_gpu"])
+    def test_lightning(self, model, key, name):
+        found = model(**{key: {name: 2, "lr": 0.1}})
+        assert size_of(found) == BatchSize(2, f"{key}: {name}")
+        assert Evidence.METADATA in found.evidence
+
+    def test_hyper_parameters_may_be_a_namespace(self, model, make):
+        found = model(hyper_parameters=make.Call(NAMESPACE, (), {"batch_size": 8}))
+        assert size_of(found) == BatchSize(8, "hyper_parameters: batch_size")
+
+    def test_the_first_that_tells_is_asked(self, model):
+        found = model(hyper_parameters={"lr": 1.0}, datamodule_hyper_parameters={"batch_size": 4})
+        assert size_of(found) == BatchSize(4, "datamodule_hyper_parameters: batch_size")
+
+    @pytest.mark.parametrize("flag", ["sync_batchnorm", "sync_bn"])
+    def test_synchronised_over_devices(self, model, flag):
+        found = model(hyper_parameters={"batch_size": 2, flag: True})
+        assert "unknown number of devices" in size_of(found)
+
+    @pytest.mark.parametrize("size", [0, -1, 0.5, True, None, "8", [8], 2**40])
+    def test_what_is_no_size(self, model, size):
+        assert size_of(model(hyper_parameters={"batch_size": size})) == "no batch size in this file"
+
+    @pytest.mark.parametrize("hyper", [None, [], "x", {1: 2}])
+    def test_what_are_no_hyper_parameters(self, model, hyper):
+        assert size_of(model(hyper_parameters=hyper)) == "no batch size in this file"
+
+    @pytest.mark.parametrize(
+        ("batch", "device", "expected"),
+        [
+            (16, 0, 16),
+            (16, "0", 16),
+            (16, "cpu", 16),
+            (16, "cuda:1", 16),
+            (16, "0,1", 8),
+            (16, "0, 1, 2, 3", 4),
+            (16, [0, 1, 2, 3], 4),
+            (3, [0, 1, 2, 3], 1),
+            (16, None, "unknown number of devices"),
+            (16, "", "unknown number of devices"),
+            (-1, 0, "chosen automatically"),
+            (0.7, 0, "chosen automatically"),
+            (None, 0, "chosen automatically"),
+        ],
+    )
+    @pytest.mark.parametrize("as_namespace", [False, True])
+    def test_ultralytics(self, model, make, batch, device, expected, as_namespace):
+        arguments = {"batch": batch, "device": device}
+        held = make.Call(NAMESPACE, (), arguments) if as_namespace else arguments
+        found = size_of(model(model=None, train_args=held))
+        assert found.samples == expected if isinstance(expected, int) else expected in found
+
+
+class TestLoader:
+    def test_ultralytics_switches_a_module_to_eval_mode(self, make, read_bytes):
+        norm = make.module("torch.nn.modules.batchnorm.BatchNorm2d", buffers={"running_mean": None})
+        net = make.module("ultralytics.nn.tasks.DetectionModel", {"0": norm}, training=True)
+        (found,) = read_bytes(make.torch({"model": net, "ema": None, "train_args": {"batch": 16}}))
+        assert found.loader_calls_eval == "Ultralytics' loader"
+        assert found.layers[0].training is False
+
+    @pytest.mark.parametrize("beside", [{}, {"train_args": {}}])
+    def test_others_do_not(self, model, beside):
+        assert model(**beside).loader_calls_eval is None
+
+
+class TestTrainingArguments:
+    """transformers writes training_args.bin beside the model."""
+
+    @pytest.fixture
+    def beside(self, make, tmp_path):
+        def write(**arguments) -> None:
+            described = make.Call("transformers.training_args.TrainingArguments", (), arguments)
+            (tmp_path / "training_args.bin").write_bytes(make.torch(described))
+
+        return write
+
+    def test_batch_size(self, model, beside):
+        beside(per_device_train_batch_size=2, train_batch_size=16)
+        found = model()
+        assert size_of(found) == BatchSize(2, "training_args.bin: per_device_train_batch_size")
+        assert Evidence.METADATA in found.evidence
+
+    def test_the_file_itself_comes_first(self, model, beside):
+        beside(per_device_train_batch_size=2)
+        assert size_of(model(hyper_parameters={"batch_size": 9})).samples == 9
+
+    @pytest.mark.parametrize("content", [b"", b"PK\3\4 damaged", b"\x80\x02N."])
+    def test_a_broken_one_does_not_hide_the_model(self, model, tmp_path, content):
+        (tmp_path / "training_args.bin").write_bytes(content)
+        assert size_of(model()) == "no batch size in this file"
+
+    def test_it_is_not_asked_for_a_model_without_batch_norm(self, make, read_bytes, beside):
+        beside(per_device_train_batch_size=2)
+        described = {name: make.tensor("bias", (4,)) for name in ("ln.weight", "ln.bias")}
+        (found,) = read_bytes(make.torch(described))
+        assert size_of(found) == "no batch size in this file"
