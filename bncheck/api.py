@@ -33,8 +33,8 @@ def check(
     ``inputs`` are the arguments of a call of an nn.Module (a tensor, a tuple, or a mapping by
     name), with which it is traced for shapes, and where it cannot be traced without.
     ``select`` and ``ignore`` take rule ids, names or prefixes ("BN2"); ``levels`` and ``options``
-    are keyed by rule id or name. ``assume_eval``: whoever loads the model calls eval(). ``key`` picks one
-    model of a file with several. No configuration file is read.
+    are keyed by rule id or name. ``assume_eval``: whoever loads the model calls eval(). ``key``
+    picks one model of a file with several. No configuration file is read.
 
     Raises UnreadableModel where there is no model to check, ConfigurationError for
     unknown rules, levels and options.

@@ -94,8 +94,9 @@ class Graph:
         return tuple(self._consumers.get(value, ()))
 
     def uses(self, value: str) -> int:
-        """How often a value is read: by nodes, and as an output of the graph."""
-        return len(self._consumers.get(value, ())) + self.outputs.count(value)
+        """How often a value is read: by nodes, and as an output; reading its shape is no use."""
+        readers = self._consumers.get(value, ())
+        return sum(n.kind is not NodeKind.SHAPE for n in readers) + self.outputs.count(value)
 
     def depends_on_input(self, value: str) -> bool:
         """Whether a value changes with what the caller gives."""

@@ -37,7 +37,7 @@ class NormLayer(Facts):
     facts: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     num_features = Fact[int]("num_features", F, T)
-    eps = Fact[float | None]("eps", F, G)
+    eps = Fact[float | None]("eps", F, G, M)
     momentum = Fact[float | None]("momentum", F, G)
     affine = Fact[bool]("affine", F, G)
     track_running_stats = Fact[bool]("track_running_stats", F)
