@@ -50,6 +50,7 @@ def active_dropout(model: Model) -> Iterator[Observation]:
             f"{len(active)} Dropout active at inference ({some(active)}): the outputs are random."
             + _exporter_hint(model),
             {"count": len(active), "nodes": active[:LISTED]},
+            fix="model.eval() before saving." if model.content == "module" else None,
         )
 
 

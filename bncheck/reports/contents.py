@@ -27,7 +27,13 @@ CLASSES: dict[Kind, str] = {
 def contents(model: Model) -> list[str]:
     """For example ``checkpoint``, ``53 BatchNorm``; without BatchNorm, what else it holds."""
     rest = model.holds.split(", ") if model.holds and not model.batch_norms else []
-    return [CONTENTS[model.content], *norm_layers(model), *rest]
+    return [_content(model), *norm_layers(model), *rest]
+
+
+def _content(model: Model) -> str:
+    if model.format == "torchscript" and model.content == "module":
+        return "scripted module"
+    return "module" if model.format == "module" else CONTENTS[model.content]
 
 
 def norm_layers(model: Model) -> list[str]:
