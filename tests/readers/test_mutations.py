@@ -6,6 +6,7 @@ it, so that pickles and headers are also changed inside containers that stay sou
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import struct
@@ -264,3 +265,39 @@ def test_values(build, make, data):
         new = data.draw(st.sampled_from(strange))
         value = replaced(value, path, (new,) if keep_tuple else new)
     is_read(torch_zip.read, in_zip(make, make.pickle(value)))
+
+
+def values_of(models: tuple[Model, ...]) -> dict[str, list[float]]:
+    """The values of a state_dict's layers by the name that PyTorch gives them, where known."""
+    found = {}
+    for layer in (layer for model in models for layer in model.layers):
+        for role in ROLES:
+            for tensor in knowledge(layer, role):
+                name = f"{layer.name}.{role}" if layer.name else role
+                found[name] = next(knowledge(tensor, "values"), None) if tensor else None
+    return {name: list(values) for name, values in found.items() if values is not None}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_torch_reads_too_has_the_same_values(make):
+    """Nobody may be shown another model than the one that PyTorch loads."""
+    torch = pytest.importorskip("torch")
+    seed, chance, compared = make.pickle(state_dict(make)), random.Random(1), 0
+    for _ in range(1500):
+        changed = bytearray(seed)
+        for _ in range(chance.choice((1, 1, 2))):
+            changed[chance.randrange(len(seed))] = chance.randrange(256)
+        entries = {"data.pkl": bytes(changed), "version": b"3\n"}
+        entries |= {f"data/{key}": data for key, data in DATA.items()}
+        archive = make.zip(*(make.Entry(f"a/{name}", data) for name, data in entries.items()))
+        try:
+            expected = torch.load(io.BytesIO(archive), weights_only=True)
+        except Exception:  # torch raises errors of all kinds
+            continue
+        try:
+            found = values_of(torch_zip.read(BytesSource(archive)))
+        except UnreadableModel:
+            continue
+        assert {name: expected[name].tolist() for name in found} == found
+        compared += bool(found)
+    assert compared > 150
