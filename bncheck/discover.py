@@ -79,7 +79,7 @@ def _walk(root: Path) -> Iterator[Candidate]:
     shards: set[Path] = set()  # parts of models for which their index stands
     for folder, subfolders, names in os.walk(root, onerror=closed.append):
         subfolders[:] = sorted(name for name in subfolders if _is_searched(name, subfolders))
-        shards.update(folders.shards(Path(folder), names))
+        shards.update(folders.shard_paths(Path(folder), names))
         if folders.is_distributed(names):
             yield Candidate(Path(folder), named=False)
         for path in (Path(folder, name) for name in sorted(folders.own_files(names))):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from bncheck.errors import ConfigurationError, NotAModel
 from bncheck.model import Model
-from bncheck.readers import companions, folders
+from bncheck.readers import folders
+from bncheck.readers.folders import companions
 from bncheck.readers.sniff import refuse_known_others
 from bncheck.readers.source import FileSource, Source
 
@@ -50,22 +51,22 @@ def read_source(source: FileSource) -> tuple[Model, ...]:
 def _reader(start: bytes, source: Source) -> Callable[[Source], tuple[Model, ...]] | None:
     """What reads a file that begins so; its module is imported now, and no other."""
     if start.startswith(b"PK\x03\x04"):
-        from bncheck.readers import torch_zip
+        from bncheck.readers.torch import zipped
 
-        return torch_zip.read
-    from bncheck.readers import torch_legacy
+        return zipped.read
+    from bncheck.readers.torch import legacy
 
-    if torch_legacy.looks_like_legacy(start):
-        return torch_legacy.read
+    if legacy.looks_like_legacy(start):
+        return legacy.read
     from bncheck.readers import safetensors
 
     if safetensors.looks_like_safetensors(start):
         return safetensors.read
     if start.lstrip()[:1] == b"{":
-        from bncheck.readers import shards
+        from bncheck.readers.folders import shards
 
         return shards.read if shards.looks_like_index(source) else None
-    from bncheck.readers import distributed
+    from bncheck.readers.torch import distributed
 
     if distributed.looks_like_metadata(start):
         return distributed.read

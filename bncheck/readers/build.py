@@ -9,7 +9,7 @@ from bncheck.facts import Evidence, Unknown
 from bncheck.graph import Graph
 from bncheck.model import BatchSize, Content, Model, NormLayer
 from bncheck.readers import nn_module, state_dict
-from bncheck.readers.training import NO_BATCH_SIZE
+from bncheck.readers.torch.training import NO_BATCH_SIZE
 from bncheck.tensor import Tensor
 
 

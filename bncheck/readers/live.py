@@ -18,7 +18,7 @@ from bncheck.readers import onnx
 from bncheck.readers.build import Origin, from_module, from_state_dict
 from bncheck.readers.nn_module import HOOKS
 from bncheck.readers.source import BytesSource
-from bncheck.readers.torch_values import NOT_INITIALIZED, Parameter
+from bncheck.readers.torch.values import NOT_INITIALIZED, Parameter
 from bncheck.tensor import Tensor
 
 

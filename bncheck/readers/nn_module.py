@@ -20,7 +20,7 @@ from bncheck.graph import Graph, Node
 from bncheck.model import BATCH_KINDS, Kind, NormLayer
 from bncheck.readers.limits import bounded
 from bncheck.readers.sequential import fragments, torch_class
-from bncheck.readers.torch_values import Parameter
+from bncheck.readers.torch.values import Parameter
 from bncheck.tensor import Tensor
 
 MAX_MODULES = 500_000

@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bncheck.readers.aten_schemas import SCHEMAS  # noqa: E402
-from bncheck.readers.aten_signatures import TABLE  # noqa: E402
+from bncheck.readers.aten.schemas import SCHEMAS  # noqa: E402
+from bncheck.readers.aten.signatures import TABLE  # noqa: E402
 
 # Of torch.nn.functional, or with one schema in place of several of other names.
 NO_OPERATOR = {"interpolate", "local_response_norm", "mish"}

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from bncheck.errors import NotAModel, UnreadableModel
-from bncheck.readers import checkpoint, limits
+from bncheck.readers import limits
+from bncheck.readers.torch import checkpoint
 
 ORDERED = "collections.OrderedDict"
 OPTIMIZER = {"state": {0: {"step": 3}}, "param_groups": [{"lr": 0.1, "params": [0]}]}

@@ -11,8 +11,9 @@ import pytest
 
 from bncheck.facts import Evidence
 from bncheck.model import Model, NormLayer
-from bncheck.readers import mlflow, read, source
-from bncheck.readers.transformers_config import EPS_KEYS
+from bncheck.readers import read, source
+from bncheck.readers.folders import mlflow
+from bncheck.readers.folders.transformers_config import EPS_KEYS
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 BERT = {"model_type": "bert", "architectures": ["BertForMaskedLM"], "layer_norm_eps": 1e-12}

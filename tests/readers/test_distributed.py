@@ -11,7 +11,8 @@ import pytest
 
 from bncheck.errors import NotAModel, UnreadableModel
 from bncheck.facts import UnknownFact
-from bncheck.readers import chunks, read
+from bncheck.readers import read
+from bncheck.readers.torch import chunks
 
 META = "torch.distributed.checkpoint.metadata"
 OPTIMIZER = {"optimizer.state.0.step": ("optimizer", "state", "0", "step")}

@@ -15,7 +15,7 @@ from bncheck.facts import UnknownFact
 from bncheck.readers.exported import model
 from bncheck.readers.exported.document import parse
 from bncheck.readers.exported.schema import read_program
-from bncheck.readers.torch_values import Parameter
+from bncheck.readers.torch.values import Parameter
 from bncheck.tensor import constant
 
 torch = pytest.importorskip("torch")

@@ -8,7 +8,7 @@ import pytest
 
 from bncheck.facts import UnknownFact
 from bncheck.model import BatchSize, Model
-from bncheck.readers import openmmlab
+from bncheck.readers.torch import openmmlab
 
 OLD = """\
 model = dict(type='ResNet', norm_cfg=dict(type='BN', requires_grad=True))

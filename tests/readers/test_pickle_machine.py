@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bncheck.errors import UnreadableModel
-from bncheck.readers import pickle_machine
-from bncheck.readers.pickle_machine import HANDLERS, Truncated, load
-from bncheck.readers.pickle_values import Dict, Global, Instance, PersistentId, Set
+from bncheck.readers.torch import pickle_machine
+from bncheck.readers.torch.pickle_machine import HANDLERS, Truncated, load
+from bncheck.readers.torch.pickle_values import Dict, Global, Instance, PersistentId, Set
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

@@ -13,7 +13,8 @@ import pytest
 
 from bncheck.errors import NotAModel, UnreadableModel
 from bncheck.model import Model
-from bncheck.readers import read, siblings
+from bncheck.readers import read
+from bncheck.readers.folders import siblings
 
 INDEX = "model.safetensors.index.json"
 ROLES = ("weight", "bias", "running_mean", "running_var")

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from bncheck.errors import NotAModel, UnreadableModel
-from bncheck.readers.torch_legacy import MAGIC, PROTOCOL
+from bncheck.readers.torch.legacy import MAGIC, PROTOCOL
 
 
 @pytest.fixture

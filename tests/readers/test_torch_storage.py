@@ -6,10 +6,10 @@ import pytest
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import UnknownFact
-from bncheck.readers import torch_storage
-from bncheck.readers.pickle_machine import load
-from bncheck.readers.torch_storage import MAX_ELEMENTS, Budget
-from bncheck.readers.torch_values import Parameter, parameter
+from bncheck.readers.torch import storage as torch_storage
+from bncheck.readers.torch.pickle_machine import load
+from bncheck.readers.torch.storage import MAX_ELEMENTS, Budget
+from bncheck.readers.torch.values import Parameter, parameter
 from bncheck.tensor import Tensor
 
 

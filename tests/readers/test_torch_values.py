@@ -4,10 +4,10 @@ import pytest
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
-from bncheck.readers.pickle_machine import load
-from bncheck.readers.pickle_values import MAX_NAME, attributes, mapping
-from bncheck.readers.torch_storage import Budget
-from bncheck.readers.torch_values import is_optimizer, parameter
+from bncheck.readers.torch.pickle_machine import load
+from bncheck.readers.torch.pickle_values import MAX_NAME, attributes, mapping
+from bncheck.readers.torch.storage import Budget
+from bncheck.readers.torch.values import is_optimizer, parameter
 from bncheck.tensor import Tensor
 
 UTILS = "torch._utils._rebuild"

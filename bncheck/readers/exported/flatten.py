@@ -9,8 +9,8 @@ from bncheck.graph import Graph, Node, NodeKind, Shape
 from bncheck.model import Kind, NormLayer
 from bncheck.readers import aten
 from bncheck.readers.aten import Argument, Call, Constants, Value
-from bncheck.readers.aten_call import values
-from bncheck.readers.aten_layers import ROLES, Normalization, layers, owner
+from bncheck.readers.aten.call import values
+from bncheck.readers.aten.layers import ROLES, Normalization, layers, owner
 from bncheck.readers.exported.program import Body, Operation, Program, Scope
 from bncheck.tensor import Tensor
 

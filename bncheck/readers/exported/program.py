@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bncheck.graph import Shape
-from bncheck.readers.aten_call import Argument
-from bncheck.readers.torch_values import Parameter
+from bncheck.readers.aten.call import Argument
+from bncheck.readers.torch.values import Parameter
 
 
 @dataclass(frozen=True, slots=True)

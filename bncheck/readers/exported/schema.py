@@ -14,10 +14,10 @@ from functools import partial
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
 from bncheck.graph import Shape
-from bncheck.readers.aten_call import Argument, Value, values
+from bncheck.readers.aten.call import Argument, Value, values
 from bncheck.readers.exported.document import Json
 from bncheck.readers.exported.program import Body, Operation, Program, Scope
-from bncheck.readers.torch_values import Parameter
+from bncheck.readers.torch.values import Parameter
 from bncheck.tensor import Tensor
 
 DEEPEST = 32  # graphs within graphs

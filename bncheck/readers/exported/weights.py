@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
-from bncheck.readers import torch_zip
 from bncheck.readers.exported.document import MOST_BYTES, Json, parse
 from bncheck.readers.exported.schema import SCALAR_TYPES
-from bncheck.readers.pickle_values import Global, PersistentId, mapping
 from bncheck.readers.source import Source
-from bncheck.readers.torch_storage import Budget, strided
-from bncheck.readers.torch_values import Parameter, parameters
+from bncheck.readers.torch import zipped
+from bncheck.readers.torch.pickle_values import Global, PersistentId, mapping
+from bncheck.readers.torch.storage import Budget, strided
+from bncheck.readers.torch.values import Parameter, parameters
 from bncheck.readers.ziparchive import ZipArchive
 from bncheck.tensor import ByteOrder, Tensor
 
@@ -69,7 +69,7 @@ def saved(archive: ZipArchive, name: str) -> Tensors:
     source = EntrySource(archive, name)
     if not source.size:
         return {}
-    value, storages = torch_zip.load(source)
+    value, storages = zipped.load(source)
     found = parameters(mapping(value) or {}, storages)
     return {key: held for key, held in found.items() if held is not None}
 

@@ -17,8 +17,10 @@ from bncheck.errors import UnreadableModel
 from bncheck.facts import Evidence, Unknown
 from bncheck.graph import Graph
 from bncheck.model import Model, NormLayer
-from bncheck.readers import graph_model, nn_module, torch_zip
-from bncheck.readers.pickle_values import Instance, Value
+from bncheck.readers import graph_model, nn_module
+from bncheck.readers.torch import zipped
+from bncheck.readers.torch.pickle_values import Instance, Value
+from bncheck.readers.torch.training import NO_BATCH_SIZE
 from bncheck.readers.torchscript import layers as script_layers
 from bncheck.readers.torchscript.follow import Follower
 from bncheck.readers.torchscript.graph import build
@@ -26,7 +28,6 @@ from bncheck.readers.torchscript.library import ROOT, Library
 from bncheck.readers.torchscript.objects import Objects, ScriptObject
 from bncheck.readers.torchscript.program import Unclear
 from bncheck.readers.torchscript.world import World
-from bncheck.readers.training import NO_BATCH_SIZE
 from bncheck.readers.ziparchive import ZipArchive
 from bncheck.tensor import Tensor
 
@@ -46,11 +47,11 @@ class Followed:
 def read(archive: ZipArchive, root: str) -> tuple[Model, ...]:
     """The one model of an archive that has data.pkl and constants.pkl."""
     library = Library(archive, root)
-    value, storages = torch_zip.load_part(archive, root, "data")
+    value, storages = zipped.load_part(archive, root, "data")
     if not isinstance(value, Instance) or not value.class_path.startswith(f"{ROOT}."):
         raise UnreadableModel("is a TorchScript archive whose data.pkl holds no module")
     data = Objects(library, storages, "data")
-    table, constant_storages = torch_zip.load_part(archive, root, "constants")
+    table, constant_storages = zipped.load_part(archive, root, "constants")
     constants = Objects(library, constant_storages, "constants")
     return (_model(data.object(value), data, constants, table),)
 

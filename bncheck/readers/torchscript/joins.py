@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bncheck.readers.aten_call import Value
+from bncheck.readers.aten.call import Value
 from bncheck.readers.torchscript.containers import Containers
 from bncheck.readers.torchscript.program import Unclear
 from bncheck.readers.torchscript.tape import Record, Tape

@@ -13,8 +13,8 @@ from dataclasses import replace
 from bncheck.facts import Unknown
 from bncheck.graph import Graph
 from bncheck.model import NormLayer
-from bncheck.readers import aten_layers
-from bncheck.readers.aten_layers import Normalization
+from bncheck.readers.aten import layers as aten_layers
+from bncheck.readers.aten.layers import Normalization
 from bncheck.readers.torchscript.graph import Normalizing
 from bncheck.readers.torchscript.objects import ScriptObject
 from bncheck.tensor import Tensor

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from bncheck.readers.nn_module import STATISTICS
-from bncheck.readers.pickle_values import Instance, Value, attributes
-from bncheck.readers.torch_storage import Storages
-from bncheck.readers.torch_values import Parameter, parameter
+from bncheck.readers.torch.pickle_values import Instance, Value, attributes
+from bncheck.readers.torch.storage import Storages
+from bncheck.readers.torch.values import Parameter, parameter
 from bncheck.readers.torchscript.library import ROOT, Library, ScriptClass, original
 from bncheck.readers.torchscript.program import Unclear
 from bncheck.tensor import Tensor

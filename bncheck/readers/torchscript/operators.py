@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bncheck.facts import Unknown
-from bncheck.readers.aten_call import Argument, Value
+from bncheck.readers.aten.call import Argument, Value
 from bncheck.readers.torchscript import plain
 from bncheck.readers.torchscript.containers import NOT_KNOWN, Containers
 from bncheck.readers.torchscript.program import Unclear

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bncheck.readers.pickle_values import Dict, Instance, Value, mapping
-from bncheck.readers.torch_values import Parameter
+from bncheck.readers.torch.pickle_values import Dict, Instance, Value, mapping
+from bncheck.readers.torch.values import Parameter
 from bncheck.readers.torchscript.containers import LONGEST, Containers
 from bncheck.readers.torchscript.library import ROOT
 from bncheck.readers.torchscript.objects import Objects

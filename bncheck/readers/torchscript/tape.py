@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bncheck.readers.aten_call import Argument, Value, values
+from bncheck.readers.aten.call import Argument, Value, values
 from bncheck.readers.torchscript.program import Unclear
 from bncheck.readers.torchscript.values import DEEPEST, Data, Heap, Runtime, Stored, words
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bncheck.readers.pickle_values import Global, Instance, Value
+from bncheck.readers.torch.pickle_values import Global, Instance, Value
 from bncheck.readers.torchscript.containers import Containers
 from bncheck.readers.torchscript.objects import Objects, ScriptObject
 from bncheck.readers.torchscript.operators import Operators

@@ -9,10 +9,10 @@ from typing import Any
 from bncheck.errors import UnreadableModel
 from bncheck.graph import Shape
 from bncheck.readers.aten import Value
-from bncheck.readers.aten_call import values
+from bncheck.readers.aten.call import values
 from bncheck.readers.exported.program import Body, Operation, Program, Scope
 from bncheck.readers.live import parameter
-from bncheck.readers.torch_values import Parameter
+from bncheck.readers.torch.values import Parameter
 from bncheck.readers.tracing.fx_values import argument, is_node, shape_of
 from bncheck.tensor import Tensor
 

@@ -12,11 +12,11 @@ from bncheck.graph import Graph, Node, Shape
 from bncheck.model import Kind, NormLayer
 from bncheck.readers import aten
 from bncheck.readers.aten import Argument, Call, Constants, Value
-from bncheck.readers.aten_call import values
-from bncheck.readers.aten_layers import ROLES, Normalization, layers, owner
+from bncheck.readers.aten.call import values
+from bncheck.readers.aten.layers import ROLES, Normalization, layers, owner
 from bncheck.readers.live import LiveModule, parameter
 from bncheck.readers.nn_module import ModuleRecord, recognized
-from bncheck.readers.torch_values import Parameter
+from bncheck.readers.torch.values import Parameter
 from bncheck.readers.tracing import functions, indexing, leaves
 from bncheck.readers.tracing.fx_values import argument, is_node, shape_of
 from bncheck.tensor import Tensor

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bncheck.facts import Unknown, unknown
 from bncheck.graph import Graph, Node
 from bncheck.model import BATCH_KINDS, Kind, NormLayer
-from bncheck.readers.torch_values import Parameter
+from bncheck.readers.torch.values import Parameter
 from bncheck.tensor import Tensor
 
 COUNTER = "num_batches_tracked"

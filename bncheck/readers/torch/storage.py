@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
-from bncheck.readers.pickle_values import Global, Instance, PersistentId, Value
+from bncheck.readers.torch.pickle_values import Global, Instance, PersistentId, Value
 from bncheck.tensor import ByteOrder, Tensor, decode, itemsize
 
 MAX_ELEMENTS = 2**23  # of a tensor whose values are read

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from bncheck.errors import UnreadableModel
 from bncheck.model import Model
-from bncheck.readers import checkpoint, pickle_machine
-from bncheck.readers.pickle_machine import MAX_PICKLE, Loaded, Truncated
-from bncheck.readers.pickle_values import Value
 from bncheck.readers.source import Source
-from bncheck.readers.torch_storage import Budget, widths
+from bncheck.readers.torch import checkpoint, pickle_machine
+from bncheck.readers.torch.pickle_machine import MAX_PICKLE, Loaded, Truncated
+from bncheck.readers.torch.pickle_values import Value
+from bncheck.readers.torch.storage import Budget, widths
 from bncheck.tensor import ByteOrder
 
 MAGIC = 0x1950A86A20F9469CFC6C

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
-from bncheck.readers.pickle_values import (
+from bncheck.readers.torch.pickle_values import (
     UNREAD,
     Dict,
     Global,
@@ -20,7 +20,7 @@ from bncheck.readers.pickle_values import (
     Value,
     mapping,
 )
-from bncheck.readers.torch_storage import Storages, integers, place, strided
+from bncheck.readers.torch.storage import Storages, integers, place, strided
 from bncheck.tensor import Tensor
 
 MAX_WRAPPERS = 16

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from bncheck.facts import Unknown, UnknownFact
-from bncheck.readers.aten_call import Call
-from bncheck.readers.torch_storage import MAX_ELEMENTS
+from bncheck.readers.aten.call import Call
+from bncheck.readers.torch.storage import MAX_ELEMENTS
 from bncheck.tensor import Tensor
 
 MOST_VIEWS = 50  # each is a level of recursion when values are read

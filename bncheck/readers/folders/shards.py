@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 from bncheck.errors import NotAModel, UnreadableModel
 from bncheck.model import Model
-from bncheck.readers import checkpoint, safetensors, strict_json, torch_legacy, torch_zip
+from bncheck.readers import safetensors, strict_json
 from bncheck.readers.build import Origin, from_state_dict
-from bncheck.readers.pickle_values import Value, mapping
-from bncheck.readers.siblings import Siblings
+from bncheck.readers.folders.siblings import Siblings
 from bncheck.readers.source import Source
-from bncheck.readers.torch_storage import Storages
-from bncheck.readers.torch_values import parameters
+from bncheck.readers.torch import checkpoint, legacy, zipped
+from bncheck.readers.torch.pickle_values import Value, mapping
+from bncheck.readers.torch.storage import Storages
+from bncheck.readers.torch.values import parameters
 from bncheck.tensor import Tensor
 
 MAX_INDEX = 24 * 2**20  # bytes
@@ -98,9 +99,9 @@ def _tensors_of(source: Source) -> Shard:
     if safetensors.looks_like_safetensors(start):
         return Shard("safetensors", safetensors.tensors(source), {})
     if start.startswith(b"PK\x03\x04"):
-        return _pickled(torch_zip.load(source), "torch-zip")
-    if torch_legacy.looks_like_legacy(start):
-        return _pickled(torch_legacy.load(source), "torch-legacy")
+        return _pickled(zipped.load(source), "torch-zip")
+    if legacy.looks_like_legacy(start):
+        return _pickled(legacy.load(source), "torch-legacy")
     raise UnreadableModel("is neither a safetensors file nor one of torch.save")
 
 

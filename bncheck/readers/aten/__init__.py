@@ -19,10 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from bncheck.facts import Unknown
 from bncheck.graph import Node, Shape
 from bncheck.model import Kind
-from bncheck.readers.aten_call import Argument, Call, Value, values
-from bncheck.readers.aten_constants import Constants
-from bncheck.readers.aten_schemas import SCHEMAS
-from bncheck.readers.aten_signatures import Signature, signature
+from bncheck.readers.aten.call import Argument, Call, Value, values
+from bncheck.readers.aten.constants import Constants
+from bncheck.readers.aten.schemas import SCHEMAS
+from bncheck.readers.aten.signatures import Signature, signature
 from bncheck.tensor import Tensor, constant
 
 __all__ = [

@@ -7,8 +7,8 @@ from dataclasses import replace
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Evidence, Unknown
 from bncheck.model import BatchSize, Model, NormLayer
-from bncheck.readers import training
 from bncheck.readers.source import FileSource
+from bncheck.readers.torch import training
 
 TRAINING_ARGUMENTS = "training_args.bin"
 # What save_pretrained of transformers calls the weights.
@@ -40,19 +40,19 @@ def _with_training_arguments(model: Model, source: FileSource) -> Model:
 
 
 def _batch_size_beside(source: FileSource) -> BatchSize | Unknown:
-    from bncheck.readers import torch_zip
+    from bncheck.readers.torch import zipped
 
     try:
         beside = source.sibling(TRAINING_ARGUMENTS)
         if beside is None:
             return training.NO_BATCH_SIZE
-        return training.of_training_arguments(torch_zip.load(beside)[0])
+        return training.of_training_arguments(zipped.load(beside)[0])
     except UnreadableModel:  # the model itself is sound
         return training.NO_BATCH_SIZE
 
 
 def _with_config(model: Model, source: FileSource) -> Model:
-    from bncheck.readers import transformers_config
+    from bncheck.readers.folders import transformers_config
 
     config = transformers_config.beside(source)
     if config is None:
@@ -71,6 +71,6 @@ def _with_config(model: Model, source: FileSource) -> Model:
 def _with_loader(model: Model, source: FileSource) -> Model:
     if not any(layer.get(NormLayer.training, False) for layer in model.batch_norms):
         return model
-    from bncheck.readers import mlflow
+    from bncheck.readers.folders import mlflow
 
     return replace(model, loader_calls_eval=mlflow.loader_calls_eval(source.path))

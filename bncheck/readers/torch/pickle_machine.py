@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bncheck.errors import UnreadableModel
-from bncheck.readers.pickle_values import Dict, Global, Instance, PersistentId, Set, Value
+from bncheck.readers.torch.pickle_values import Dict, Global, Instance, PersistentId, Set, Value
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from typing import TypeGuard
 
 from bncheck.facts import Unknown
 from bncheck.model import BatchSize
-from bncheck.readers.pickle_values import Value, attributes, mapping
-from bncheck.readers.torch_values import is_optimizer
+from bncheck.readers.torch.pickle_values import Value, attributes, mapping
+from bncheck.readers.torch.values import is_optimizer
 
 INSTEAD = "give the training checkpoint, with its hyper-parameters"
 NO_BATCH_SIZE = Unknown("batch size", "no batch size in this file", INSTEAD)
@@ -75,7 +75,7 @@ def batch_size(root: Value) -> BatchSize | Unknown:
 
 
 def _of_openmmlab(meta: Mapping[str, Value]) -> BatchSize | Unknown:
-    from bncheck.readers import openmmlab
+    from bncheck.readers.torch import openmmlab
 
     texts = (meta.get(name) for name in ("cfg", "config"))
     sizes = (openmmlab.batch_size(text) for text in texts if isinstance(text, str))

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from bncheck.errors import NotAModel, UnreadableModel
 from bncheck.model import Model
-from bncheck.readers import checkpoint, pickle_machine
-from bncheck.readers.pickle_values import Global, PersistentId
 from bncheck.readers.source import Source
-from bncheck.readers.torch_storage import Budget, widths
-from bncheck.readers.torch_zip import ZipStorages, byteorder
+from bncheck.readers.torch import checkpoint, pickle_machine
+from bncheck.readers.torch.pickle_values import Global, PersistentId
+from bncheck.readers.torch.storage import Budget, widths
+from bncheck.readers.torch.zipped import ZipStorages, byteorder
 from bncheck.readers.ziparchive import STORED, Entry, ZipArchive
 
 DATA = ".data"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from bncheck.readers.aten_call import Call, Value
-from bncheck.readers.aten_constants import Constants
+from bncheck.readers.aten.call import Call, Value
+from bncheck.readers.aten.constants import Constants
 
 Arguments = Callable[[Call, Constants], dict[str, object]]
 TO_THE_END = 2**63 - 1  # how ATen writes it

@@ -14,13 +14,13 @@ from typing import NoReturn
 
 from bncheck.errors import UnreadableModel
 from bncheck.model import Model
-from bncheck.readers import checkpoint, pickle_machine
-from bncheck.readers.chunks import Chunk, ChunkBudget, Stored, tensor
-from bncheck.readers.pickle_values import Dict, Global, Instance, Value, attributes, mapping
-from bncheck.readers.siblings import Sibling, Siblings
+from bncheck.readers.folders.siblings import Sibling, Siblings
 from bncheck.readers.source import Source
-from bncheck.readers.torch_storage import Budget, integers
-from bncheck.readers.torch_values import Parameter
+from bncheck.readers.torch import checkpoint, pickle_machine
+from bncheck.readers.torch.chunks import Chunk, ChunkBudget, Stored, tensor
+from bncheck.readers.torch.pickle_values import Dict, Global, Instance, Value, attributes, mapping
+from bncheck.readers.torch.storage import Budget, integers
+from bncheck.readers.torch.values import Parameter
 from bncheck.tensor import ByteOrder
 
 CLASSES = "torch.distributed.checkpoint.metadata"

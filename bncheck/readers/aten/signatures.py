@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from bncheck.graph import NodeKind, Shape
 from bncheck.model import Kind
-from bncheck.readers import aten_arguments as read
-from bncheck.readers.aten_call import Argument, Call, Value
-from bncheck.readers.aten_constants import Constants
+from bncheck.readers.aten import arguments as read
+from bncheck.readers.aten.call import Argument, Call, Value
+from bncheck.readers.aten.constants import Constants
 from bncheck.tensor import Tensor
 
 FLOATS = frozenset({"float64", "float32", "float16", "bfloat16"})

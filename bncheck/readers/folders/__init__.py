@@ -30,7 +30,7 @@ def own_files(names: Collection[str]) -> list[str]:
     return [name for name in names if name != DISTRIBUTED and not name.endswith(DISTRIBUTED_PART)]
 
 
-def shards(folder: Path, names: Collection[str]) -> Iterator[Path]:
+def shard_paths(folder: Path, names: Collection[str]) -> Iterator[Path]:
     """The files in and below a folder that its indexes name."""
     for name in names:
         if is_index(name):
@@ -38,7 +38,7 @@ def shards(folder: Path, names: Collection[str]) -> Iterator[Path]:
 
 
 def _named_by(index: Path) -> list[str]:
-    from bncheck.readers import shards
+    from bncheck.readers.folders import shards
 
     try:
         source = FileSource(index)

@@ -9,14 +9,14 @@ from itertools import islice
 
 from bncheck.errors import NotAModel, UnreadableModel
 from bncheck.model import Content, Model
-from bncheck.readers import training
 from bncheck.readers.build import Origin, from_module, from_state_dict
 from bncheck.readers.limits import bounded
-from bncheck.readers.pickle_values import Dict, Instance, Value, attributes, mapping
-from bncheck.readers.pickled_module import PickledModule, is_module
 from bncheck.readers.source import Source
-from bncheck.readers.torch_storage import Storages
-from bncheck.readers.torch_values import is_optimizer, parameter, parameters
+from bncheck.readers.torch import training
+from bncheck.readers.torch.pickle_values import Dict, Instance, Value, attributes, mapping
+from bncheck.readers.torch.pickled_module import PickledModule, is_module
+from bncheck.readers.torch.storage import Storages
+from bncheck.readers.torch.values import is_optimizer, parameter, parameters
 from bncheck.tensor import Tensor
 
 MAX_DEPTH = 1000  # about where Python's own pickler gives up

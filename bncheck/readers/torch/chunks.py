@@ -10,10 +10,10 @@ from math import prod
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
-from bncheck.readers import torch_zip
 from bncheck.readers.source import Source
-from bncheck.readers.torch_storage import Budget
-from bncheck.readers.torch_values import parameter
+from bncheck.readers.torch import zipped
+from bncheck.readers.torch.storage import Budget
+from bncheck.readers.torch.values import parameter
 from bncheck.tensor import Tensor
 
 MAX_OPENED = 20_000
@@ -83,7 +83,7 @@ def _is_inside(chunk: Chunk, shape: Shape) -> bool:
 def _values(name: str, dtype: str, chunk: Chunk) -> array[float]:
     if not chunk.stored.is_plain:
         raise UnknownFact(Unknown("values", "they are stored compressed, or changed otherwise"))
-    value, storages = torch_zip.load(chunk.stored.source)
+    value, storages = zipped.load(chunk.stored.source)
     held = parameter(value, storages)
     found = held.tensor if held else None
     if not isinstance(found, Tensor) or (found.shape, found.dtype) != (chunk.sizes, dtype):

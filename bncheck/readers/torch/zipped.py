@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from bncheck.errors import NotAModel, UnreadableModel
 from bncheck.model import Model
-from bncheck.readers import checkpoint, pickle_machine
-from bncheck.readers.pickle_values import Value
 from bncheck.readers.source import Source
-from bncheck.readers.torch_storage import Budget, widths
+from bncheck.readers.torch import checkpoint, pickle_machine
+from bncheck.readers.torch.pickle_values import Value
+from bncheck.readers.torch.storage import Budget, widths
 from bncheck.readers.ziparchive import ZipArchive
 from bncheck.tensor import ByteOrder
 
@@ -48,9 +48,9 @@ def read(source: Source) -> tuple[Model, ...]:
             return exported.read(archive)
     root = next(iter(archive.entries), "").partition("/")[0]
     if archive.has(f"{root}/.data/extern_modules"):
-        from bncheck.readers import torch_package
+        from bncheck.readers.torch import package
 
-        return torch_package.read(archive, root, source)
+        return package.read(archive, root, source)
     root = _root(archive)
     if archive.has(f"{root}/constants.pkl"):  # by which torch.load tells it too
         from bncheck.readers import torchscript

@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from bncheck.readers.nn_module import HOOKS
-from bncheck.readers.pickle_values import Dict, Instance, Value, attributes, mapping
-from bncheck.readers.torch_storage import Storages
-from bncheck.readers.torch_values import Parameter, parameter, parameters
+from bncheck.readers.torch.pickle_values import Dict, Instance, Value, attributes, mapping
+from bncheck.readers.torch.storage import Storages
+from bncheck.readers.torch.values import Parameter, parameter, parameters
 
 # What torch.compile makes is pickled as a call with the module that it wraps.
 _COMPILED = "torch._dynamo.eval_frame.OptimizedModule"
