@@ -79,6 +79,13 @@ class BatchSize:
     positions: int | None = None  # H·W, where known
 
 
+NO_BATCH_SIZE = Unknown(
+    "batch size",
+    "no batch size in this file",
+    "give the training checkpoint, with its hyper-parameters",
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Model(Facts):
     """One model of a file or one live object: everything that checks may ask.

@@ -54,22 +54,25 @@ def _reader(start: bytes, source: Source) -> Callable[[Source], tuple[Model, ...
         from bncheck.readers.torch import zipped
 
         return zipped.read
-    from bncheck.readers.torch import legacy
+    if start[:1] == b"\x80":
+        return _pickle_reader(start)
+    if start[8:9] == b"{":
+        from bncheck.readers import safetensors
 
-    if legacy.looks_like_legacy(start):
-        return legacy.read
-    from bncheck.readers import safetensors
-
-    if safetensors.looks_like_safetensors(start):
-        return safetensors.read
+        if safetensors.looks_like_safetensors(start):
+            return safetensors.read
     if start.lstrip()[:1] == b"{":
         from bncheck.readers.folders import shards
 
         return shards.read if shards.looks_like_index(source) else None
-    from bncheck.readers.torch import distributed
-
-    if distributed.looks_like_metadata(start):
-        return distributed.read
     from bncheck.readers import onnx
 
     return onnx.read if onnx.looks_like_onnx(source) else None
+
+
+def _pickle_reader(start: bytes) -> Callable[[Source], tuple[Model, ...]] | None:
+    from bncheck.readers.torch import distributed, legacy
+
+    if legacy.looks_like_legacy(start):
+        return legacy.read
+    return distributed.read if distributed.looks_like_metadata(start) else None

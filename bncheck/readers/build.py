@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from bncheck.facts import Evidence, Unknown
 from bncheck.graph import Graph
-from bncheck.model import BatchSize, Content, Model, NormLayer
+from bncheck.model import NO_BATCH_SIZE, BatchSize, Content, Model, NormLayer
 from bncheck.readers import nn_module, state_dict
-from bncheck.readers.torch.training import NO_BATCH_SIZE
 from bncheck.tensor import Tensor
 
 

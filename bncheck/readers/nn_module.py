@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, unknown
@@ -20,8 +20,10 @@ from bncheck.graph import Graph, Node
 from bncheck.model import BATCH_KINDS, Kind, NormLayer
 from bncheck.readers.limits import bounded
 from bncheck.readers.sequential import fragments, torch_class
-from bncheck.readers.torch.values import Parameter
 from bncheck.tensor import Tensor
+
+if TYPE_CHECKING:
+    from bncheck.readers.torch.values import Parameter
 
 MAX_MODULES = 500_000
 MAX_NAME = 1000  # characters of a module's qualified name

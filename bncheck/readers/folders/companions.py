@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Evidence, Unknown
-from bncheck.model import BatchSize, Model, NormLayer
-from bncheck.readers.source import FileSource
-from bncheck.readers.torch import training
+from bncheck.model import NO_BATCH_SIZE, BatchSize, Model, NormLayer
+from bncheck.readers.source import FileSource, Source
 
 TRAINING_ARGUMENTS = "training_args.bin"
 # What save_pretrained of transformers calls the weights.
@@ -21,7 +20,7 @@ WEIGHTS = frozenset(
 
 def with_companions(model: Model, source: FileSource) -> Model:
     """The model with what lies beside its file; each file is looked for only where it may tell."""
-    if model.batch_norms and model.facts.get("batch_size") is training.NO_BATCH_SIZE:
+    if model.batch_norms and model.facts.get("batch_size") is NO_BATCH_SIZE:
         model = _with_training_arguments(model, source)
     if model.content == "state_dict" and source.path.name in WEIGHTS:
         model = _with_config(model, source)
@@ -40,15 +39,17 @@ def _with_training_arguments(model: Model, source: FileSource) -> Model:
 
 
 def _batch_size_beside(source: FileSource) -> BatchSize | Unknown:
-    from bncheck.readers.torch import zipped
-
     try:
         beside = source.sibling(TRAINING_ARGUMENTS)
-        if beside is None:
-            return training.NO_BATCH_SIZE
-        return training.of_training_arguments(zipped.load(beside)[0])
+        return NO_BATCH_SIZE if beside is None else _batch_size_in(beside)
     except UnreadableModel:  # the model itself is sound
-        return training.NO_BATCH_SIZE
+        return NO_BATCH_SIZE
+
+
+def _batch_size_in(arguments: Source) -> BatchSize | Unknown:
+    from bncheck.readers.torch import training, zipped
+
+    return training.of_training_arguments(zipped.load(arguments)[0])
 
 
 def _with_config(model: Model, source: FileSource) -> Model:

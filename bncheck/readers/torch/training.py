@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
 from bncheck.facts import Unknown
-from bncheck.model import BatchSize
+from bncheck.model import NO_BATCH_SIZE, BatchSize
 from bncheck.readers.torch.pickle_values import Value, attributes, mapping
 from bncheck.readers.torch.values import is_optimizer
 
-INSTEAD = "give the training checkpoint, with its hyper-parameters"
-NO_BATCH_SIZE = Unknown("batch size", "no batch size in this file", INSTEAD)
+INSTEAD = NO_BATCH_SIZE.instead
 MAX_OPTIMIZERS = 100
 MAX_COUNT = 2**31
 _COUNTERS = ("epoch", "global_step", "iteration", "iter", "step")

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Evidence, Unknown
 from bncheck.graph import Graph
-from bncheck.model import Model, NormLayer
+from bncheck.model import NO_BATCH_SIZE, Model, NormLayer
 from bncheck.readers import graph_model, nn_module
 from bncheck.readers.torch import zipped
 from bncheck.readers.torch.pickle_values import Instance, Value
-from bncheck.readers.torch.training import NO_BATCH_SIZE
 from bncheck.readers.torchscript import layers as script_layers
 from bncheck.readers.torchscript.follow import Follower
 from bncheck.readers.torchscript.graph import build
