@@ -57,7 +57,8 @@ def refuse_known_others(start: bytes, suffix: str) -> None:
         raise NotAModel("is a Python pickle that torch.save did not write: save it with torch.save")
     if _is_text(start.removeprefix(BOM)):
         html = start.lstrip()[:1] == b"<"
-        raise NotAModel("is HTML or XML: a download that went wrong?" if html else "is text")
+        what = "is HTML or XML: a download that went wrong?" if html else "is text, no model"
+        raise NotAModel(what)
 
 
 def _is_text(start: bytes) -> bool:
