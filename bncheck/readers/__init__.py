@@ -54,13 +54,13 @@ def _reader(start: bytes, source: Source) -> Callable[[Source], tuple[Model, ...
         from bncheck.readers.torch import zipped
 
         return zipped.read
-    if start[:1] == b"\x80":
-        return _pickle_reader(start)
     if start[8:9] == b"{":
         from bncheck.readers import safetensors
 
         if safetensors.looks_like_safetensors(start):
             return safetensors.read
+    if start[:1] == b"\x80" and (reader := _pickle_reader(start)):
+        return reader
     if start.lstrip()[:1] == b"{":
         from bncheck.readers.folders import shards
 

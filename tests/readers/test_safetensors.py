@@ -9,6 +9,7 @@ import pytest
 
 from bncheck.errors import NotAModel, UnreadableModel
 from bncheck.facts import UnknownFact
+from bncheck.readers import read
 from bncheck.readers.safetensors import MAX_HEADER
 
 
@@ -166,3 +167,13 @@ def test_values_of_other_dtypes_are_unknown(code, length, numel, read_bytes):
 def test_prefixes_of_wrappers_are_taken_off(read_bytes):
     header = {f"module.{MEAN}": entry(0, 8), f"module.{VAR}": entry(8, 16)}
     assert read_bytes(pack(header, TWO))[0].layers[0].name == "bn"
+
+
+def test_a_header_whose_length_begins_like_a_pickle(tmp_path):
+    """The first byte of a length may be any, a pickle's 0x80 among them."""
+    bare = len(json.dumps({MEAN: entry(0, 8), VAR: entry(8, 16)}))
+    data = pack({MEAN: entry(0, 8), VAR: entry(8, 16)}, TWO, pad=" " * (0x180 - bare))
+    assert data[0] == 0x80
+    (tmp_path / "model.safetensors").write_bytes(data)
+    (model,) = read(tmp_path / "model.safetensors")
+    assert model.format == "safetensors"
