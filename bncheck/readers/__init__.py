@@ -51,9 +51,9 @@ def read_source(source: FileSource) -> tuple[Model, ...]:
 def _reader(start: bytes, source: Source) -> Callable[[Source], tuple[Model, ...]] | None:
     """What reads a file that begins so; its module is imported now, and no other."""
     if start.startswith(b"PK\x03\x04"):
-        from bncheck.readers.torch import zipped
+        from bncheck.readers import zips
 
-        return zipped.read
+        return zips.read
     if start[8:9] == b"{":
         from bncheck.readers import safetensors
 

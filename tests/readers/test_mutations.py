@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Fact, UnknownFact
 from bncheck.model import Model
-from bncheck.readers import safetensors
+from bncheck.readers import safetensors, zips
 from bncheck.readers.source import BytesSource
-from bncheck.readers.torch import legacy, zipped
+from bncheck.readers.torch import legacy
 from bncheck.report import layer_to_dict
 from bncheck.tensor import Tensor
 
@@ -108,11 +108,11 @@ def whole(make, data: bytes) -> bytes:
 
 # name -> what is changed, what it is put into, what reads the whole
 SEEDS: dict[str, tuple[Callable, Callable, Callable]] = {
-    "pickle of a state_dict": (lambda m: m.pickle(state_dict(m)), in_zip, zipped.read),
-    "pickle of a module": (lambda m: m.pickle(module(m)), in_zip, zipped.read),
-    "pickle of a checkpoint": (lambda m: m.pickle(checkpoint(m)), in_zip, zipped.read),
+    "pickle of a state_dict": (lambda m: m.pickle(state_dict(m)), in_zip, zips.read),
+    "pickle of a module": (lambda m: m.pickle(module(m)), in_zip, zips.read),
+    "pickle of a checkpoint": (lambda m: m.pickle(checkpoint(m)), in_zip, zips.read),
     "old pickle": (lambda m: m.pickle(module(m)), in_legacy, legacy.read),
-    "zip": (lambda m: in_zip(m, m.pickle(module(m))), whole, zipped.read),
+    "zip": (lambda m: in_zip(m, m.pickle(module(m))), whole, zips.read),
     "old format": (lambda m: in_legacy(m, m.pickle(module(m))), whole, legacy.read),
     "header of safetensors": (lambda m: header(), in_safetensors, safetensors.read),
     "safetensors": (lambda m: in_safetensors(m, header()), whole, safetensors.read),
@@ -265,7 +265,7 @@ def test_values(build, make, data):
         keep_tuple = isinstance(held, tuple) and path and path[-1] == "args"
         new = data.draw(st.sampled_from(strange))
         value = replaced(value, path, (new,) if keep_tuple else new)
-    is_read(zipped.read, in_zip(make, make.pickle(value)))
+    is_read(zips.read, in_zip(make, make.pickle(value)))
 
 
 def values_of(models: tuple[Model, ...]) -> dict[str, list[float]]:
@@ -296,7 +296,7 @@ def test_what_torch_reads_too_has_the_same_values(make):
         except Exception:  # torch raises errors of all kinds
             continue
         try:
-            found = values_of(zipped.read(BytesSource(archive)))
+            found = values_of(zips.read(BytesSource(archive)))
         except UnreadableModel:
             continue
         assert {name: expected[name].tolist() for name in found} == found

@@ -14,7 +14,7 @@ from bncheck.facts import Evidence, Unknown
 from bncheck.graph import Graph, Node, NodeKind
 from bncheck.model import Model, NormLayer
 from bncheck.readers import build
-from bncheck.readers.live import LiveModule
+from bncheck.readers.live_module import LiveModule
 from bncheck.tensor import Tensor
 
 torch = pytest.importorskip("torch")

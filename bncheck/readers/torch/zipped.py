@@ -38,37 +38,16 @@ class ZipStorages:
         return self.archive.read_range(name, offset, length)
 
 
-def read(source: Source) -> tuple[Model, ...]:
-    """The models of a zip file. Raises NotAModel where it is some other archive."""
-    archive = ZipArchive(source)
-    if _may_be_exported(archive):
-        from bncheck.readers import exported
-
-        if exported.is_exported(archive):
-            return exported.read(archive)
-    root = next(iter(archive.entries), "").partition("/")[0]
-    if archive.has(f"{root}/.data/extern_modules"):
-        from bncheck.readers.torch import package
-
-        return package.read(archive, root, source)
-    root = _root(archive)
-    if archive.has(f"{root}/constants.pkl"):  # by which torch.load tells it too
-        from bncheck.readers import torchscript
-
-        return torchscript.read(archive, root)
-    value, storages = load_part(archive, root, "data")
+def read(archive: ZipArchive, source: Source) -> tuple[Model, ...]:
+    """The models that torch.save wrote. Raises NotAModel where it is some other archive."""
+    value, storages = load_part(archive, root_of(archive), "data")
     return checkpoint.models(value, storages, "torch-zip", source)
-
-
-def _may_be_exported(archive: ZipArchive) -> bool:
-    root = next(iter(archive.entries), "").partition("/")[0]
-    return archive.has(f"{root}/archive_format") or not archive.has(f"{root}/data.pkl")
 
 
 def load(source: Source) -> tuple[Value, ZipStorages]:
     """The pickle of an archive as inert values, and its storages."""
     archive = ZipArchive(source)
-    return load_part(archive, _root(archive), "data")
+    return load_part(archive, root_of(archive), "data")
 
 
 def load_part(archive: ZipArchive, root: str, part: str) -> tuple[Value, ZipStorages]:
@@ -79,7 +58,8 @@ def load_part(archive: ZipArchive, root: str, part: str) -> tuple[Value, ZipStor
     return loaded.value, ZipStorages(archive, root, byteorder(archive, root), Budget(), part)
 
 
-def _root(archive: ZipArchive) -> str:
+def root_of(archive: ZipArchive) -> str:
+    """The one top folder. Raises NotAModel where it holds no pickle of PyTorch."""
     roots = {name.partition("/")[0] for name in archive.entries}
     root = next(iter(archive.entries), "").partition("/")[0]
     if not archive.has(f"{root}/data.pkl"):

@@ -18,7 +18,7 @@ from bncheck.graph import Graph, Node
 from bncheck.model import Model, NormLayer
 from bncheck.readers.exported.flatten import flatten
 from bncheck.readers.exported.program import Body, Operation
-from bncheck.readers.live import LiveModule
+from bncheck.readers.live_module import LiveModule
 from bncheck.readers.nn_module import ModuleRecord, recognized, tree
 from bncheck.readers.tracing import hooks, leaves, sandbox, symbolic, tracer
 from bncheck.readers.tracing.exported_program import read_program

@@ -11,7 +11,7 @@ from bncheck.graph import Shape
 from bncheck.readers.aten import Value
 from bncheck.readers.aten.call import values
 from bncheck.readers.exported.program import Body, Operation, Program, Scope
-from bncheck.readers.live import parameter
+from bncheck.readers.live_module import parameter
 from bncheck.readers.torch.values import Parameter
 from bncheck.readers.tracing.fx_values import argument, is_node, shape_of
 from bncheck.tensor import Tensor

@@ -14,7 +14,7 @@ from bncheck.readers import aten
 from bncheck.readers.aten import Argument, Call, Constants, Value
 from bncheck.readers.aten.call import values
 from bncheck.readers.aten.layers import ROLES, Normalization, layers, owner
-from bncheck.readers.live import LiveModule, parameter
+from bncheck.readers.live_module import LiveModule, parameter
 from bncheck.readers.nn_module import ModuleRecord, recognized
 from bncheck.readers.torch.values import Parameter
 from bncheck.readers.tracing import functions, indexing, leaves

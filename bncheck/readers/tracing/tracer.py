@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bncheck.readers.live import LiveModule
+from bncheck.readers.live_module import LiveModule
 from bncheck.readers.nn_module import HOOKS, recognized
 from bncheck.readers.sequential import TORCH_MODULES, torch_class
 

@@ -10,8 +10,8 @@ import pytest
 
 from bncheck.facts import Evidence, Unknown
 from bncheck.model import Model, NormLayer
+from bncheck.readers import zips
 from bncheck.readers.source import BytesSource
-from bncheck.readers.torch import zipped
 
 PATH = "__torch__.torch.nn.modules.batchnorm.___torch_mangle_7.BatchNorm2d"
 FILE = "__torch__/torch/nn/modules/batchnorm/___torch_mangle_7"
@@ -226,7 +226,7 @@ def test_other_tensors_than_those_of_normalizations_are_not_read(
         "data/w": bytes(megabytes * 2**20),
     }
     source = CountingSource(make.zip(*(make.Entry(f"net/{n}", d) for n, d in named.items())))
-    (model,) = zipped.read(source)
+    (model,) = zips.read(source)
     assert len(model.facts["graph"].nodes) == 1
     assert source.size > megabytes * 2**20
     assert source.asked < 100_000
