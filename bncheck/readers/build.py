@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bncheck.facts import Evidence, Unknown
 from bncheck.graph import Graph
 from bncheck.model import NO_BATCH_SIZE, BatchSize, Content, Model, NormLayer
-from bncheck.readers import nn_module, state_dict
+from bncheck.readers import module_tree, nn_module, state_dict
 from bncheck.tensor import Tensor
 
 
@@ -39,9 +39,9 @@ def _renamed_versions(versions: Mapping[str, int], short: Mapping[str, str]) -> 
     return {prefixes.get(prefix, prefix): version for prefix, version in versions.items()}
 
 
-def from_module(root: nn_module.ModuleRecord, origin: Origin) -> Model:
+def from_module(root: module_tree.ModuleRecord, origin: Origin) -> Model:
     """A model of a module tree; names are those of ``named_modules``."""
-    modules = nn_module.tree(root)
+    modules = module_tree.tree(root)
     layers, order = nn_module.layers(modules)
     graph = nn_module.NOT_A_KNOWN_CALL
     holds = f"{root.class_path.rpartition('.')[2]} of {len(modules.places)} modules"

@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import Any
 
 from bncheck.facts import Unknown, UnknownFact
-from bncheck.readers.nn_module import HOOKS
+from bncheck.readers.module_tree import HOOKS
 from bncheck.readers.torch.values import NOT_INITIALIZED, Parameter
 from bncheck.tensor import Tensor
 
 
 class LiveModule:
-    """An nn.Module of this process; see nn_module.ModuleRecord."""
+    """An nn.Module of this process; see module_tree.ModuleRecord."""
 
     def __init__(self, module: Any) -> None:
         self._module = module

@@ -7,14 +7,11 @@ as it likes: about those nothing is said.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from bncheck.facts import Unknown
 from bncheck.graph import Graph, Node, NodeKind
+from bncheck.readers.module_tree import ModuleRecord, Tree
 from bncheck.tensor import Tensor
-
-if TYPE_CHECKING:
-    from bncheck.readers.nn_module import ModuleRecord, Tree
 
 TORCH_MODULES = "torch.nn.modules."
 SEQUENTIAL = TORCH_MODULES + "container.Sequential"

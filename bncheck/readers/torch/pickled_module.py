@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from bncheck.readers.nn_module import HOOKS
+from bncheck.readers.module_tree import HOOKS
 from bncheck.readers.torch.pickle_values import Dict, Instance, Value, attributes, mapping
 from bncheck.readers.torch.storage import Storages
 from bncheck.readers.torch.values import Parameter, parameter, parameters

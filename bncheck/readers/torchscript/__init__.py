@@ -17,7 +17,7 @@ from bncheck.errors import UnreadableModel
 from bncheck.facts import Evidence, Unknown
 from bncheck.graph import Graph
 from bncheck.model import NO_BATCH_SIZE, Model, NormLayer
-from bncheck.readers import graph_model, nn_module
+from bncheck.readers import graph_model, module_tree, nn_module
 from bncheck.readers.torch import zipped
 from bncheck.readers.torch.pickle_values import Instance, Value
 from bncheck.readers.torchscript import layers as script_layers
@@ -56,7 +56,7 @@ def read(archive: ZipArchive, root: str) -> tuple[Model, ...]:
 
 
 def _model(root: ScriptObject, data: Objects, constants: Objects, table: Value) -> Model:
-    modules = nn_module.tree(root)
+    modules = module_tree.tree(root)
     records = {n: r for n, r in modules.places.items() if isinstance(r, ScriptObject)}
     places = {record.identity: name for name, record in records.items()}
     world = World(data, constants, table if isinstance(table, tuple | list) else (), places)
@@ -78,7 +78,7 @@ def _model(root: ScriptObject, data: Objects, constants: Objects, table: Value) 
 
 
 def _followed(
-    root: ScriptObject, modules: nn_module.Tree, records: script_layers.Modules, world: World
+    root: ScriptObject, modules: module_tree.Tree, records: script_layers.Modules, world: World
 ) -> Followed:
     layers, order = nn_module.layers(modules)
     try:

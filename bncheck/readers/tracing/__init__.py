@@ -19,7 +19,8 @@ from bncheck.model import Model, NormLayer
 from bncheck.readers.exported.flatten import flatten
 from bncheck.readers.exported.program import Body, Operation
 from bncheck.readers.live_module import LiveModule
-from bncheck.readers.nn_module import ModuleRecord, recognized, tree
+from bncheck.readers.module_tree import ModuleRecord, tree
+from bncheck.readers.nn_module import recognized
 from bncheck.readers.tracing import hooks, leaves, sandbox, symbolic, tracer
 from bncheck.readers.tracing.exported_program import read_program
 from bncheck.readers.tracing.symbolic import Calls

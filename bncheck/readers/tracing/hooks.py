@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bncheck.graph import Graph, Node
-from bncheck.readers.nn_module import ModuleRecord, recognized
+from bncheck.readers.module_tree import ModuleRecord
+from bncheck.readers.nn_module import recognized
 from bncheck.readers.tracing import leaves
 from bncheck.readers.tracing.symbolic import Calls
 from bncheck.readers.tracing.tracer import Inputs, is_leaf

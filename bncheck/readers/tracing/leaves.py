@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from bncheck.graph import Node, NodeKind
 from bncheck.readers import aten
 from bncheck.readers.aten import Argument, Call, Constants, Value
-from bncheck.readers.nn_module import ModuleRecord, recognized
+from bncheck.readers.module_tree import ModuleRecord
+from bncheck.readers.nn_module import recognized
 from bncheck.readers.sequential import torch_class
 from bncheck.tensor import Tensor
 

@@ -15,7 +15,8 @@ from bncheck.readers.aten import Argument, Call, Constants, Value
 from bncheck.readers.aten.call import values
 from bncheck.readers.aten.layers import ROLES, Normalization, layers, owner
 from bncheck.readers.live_module import LiveModule, parameter
-from bncheck.readers.nn_module import ModuleRecord, recognized
+from bncheck.readers.module_tree import ModuleRecord
+from bncheck.readers.nn_module import recognized
 from bncheck.readers.torch.values import Parameter
 from bncheck.readers.tracing import functions, indexing, leaves
 from bncheck.readers.tracing.fx_values import argument, is_node, shape_of

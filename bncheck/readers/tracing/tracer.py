@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bncheck.readers.live_module import LiveModule
-from bncheck.readers.nn_module import HOOKS, recognized
+from bncheck.readers.module_tree import HOOKS
+from bncheck.readers.nn_module import recognized
 from bncheck.readers.sequential import TORCH_MODULES, torch_class
 
 OWN_FORWARD = (TORCH_MODULES, "torch.ao.", "torch.jit.")
