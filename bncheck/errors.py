@@ -25,3 +25,7 @@ class ConfigurationError(BncheckError):
 
 class UnhealthyModel(BncheckError):
     """Raised by Report.raise_for when there are findings at or above the level."""
+
+
+class CannotFold(BncheckError):
+    """A fold that is not possible, or that was not exact enough; nothing was written."""

@@ -7,9 +7,52 @@ format was:
 * ``parameters``: the constant tensors by role (``weight``, ``bias``, ``running_mean``,
   ``running_var``), or an Unknown that says why a role has no constant value. A role that is not
   there is absent.
-* ``attributes``: under PyTorch's names and in PyTorch's conventions (``eps``, ``momentum``,
-  ``training``, ``p``, ``groups``, ``axis``); one that is not known is absent.
+* ``attributes``: under PyTorch's names and in PyTorch's conventions; one that is not known is
+  absent. A tuple has one number for each axis that it is about. Axes count from the front where
+  the rank is known, else as they are written; those that are said to be negative always are.
 * Channels are axis 1 of the data, except for LINEAR, LAYER_NORM and RMS_NORM: the last axis.
+
+What the attributes of each kind are:
+
+* CONV, CONV_TRANSPOSE: ``groups``, ``kernel_size``, ``stride``, ``dilation``, ``padding``,
+  ``output_padding`` (transposed only). ``weight`` is (out, in / groups, ...), transposed (in,
+  out / groups, ...). ``padding`` has one number for each axis of space, or twice as many where the
+  sides differ, all before and then all after; "same" where it depends on the size of the data.
+* LINEAR, MATMUL: ``transA``, ``transB``, ``alpha``, ``beta`` of y = alpha * A B + beta * bias; the
+  ``weight`` B is (in, out), with ``transB`` (out, in).
+* BATCH_NORM: ``eps``, ``momentum``, ``training``. INSTANCE_NORM: ``eps``, ``momentum``,
+  ``use_input_stats``. GROUP_NORM: ``eps``, ``num_groups``. LAYER_NORM, RMS_NORM: ``eps``, ``axis``,
+  negative: the first of the normalized ones. LOCAL_RESPONSE_NORM: ``size``, ``alpha``, ``beta``,
+  ``k``. Of an ONNX BATCH_NORM also ``version``, that of its operator, and ``outdated``, the names
+  of attributes that later versions do without; ``spatial`` is there only where it is False.
+* ADD: x + c has none, x - c ``subtract``, c - x ``subtract`` and ``reversed``; the constant c is
+  ``bias``. Without one the inputs are added, or the second is subtracted from the first.
+  ``alpha`` is a factor on the constant, else on the second input.
+* MUL: x * c has none, x / c ``divide``, c / x ``divide`` and ``reversed``; c is ``weight``.
+  A constant that is a number is a tensor of shape (). It is broadcast from the last axis on, or
+  from ``axis`` on where that is given (ONNX before opset 7).
+* ACTIVATION: ``homogeneous`` is True where f(s x) = s f(x) for every s > 0, as RELU is. The
+  parameters of the function: ``negative_slope``, ``alpha``, ``beta``, ``min`` and ``max``, infinite
+  where there is no such bound; the ``weight`` of prelu, which is along the channels, and of pow.
+* DROPOUT: ``p``, ``training``. IDENTITY of a cast: ``dtype``.
+* MAX_POOL, AVERAGE_POOL: either a window, with ``kernel_size``, ``stride``, ``dilation``,
+  ``padding`` as of CONV, ``ceil_mode``, ``count_include_pad``, ``divisor_override``; or
+  ``output_size``, which is 1 where all of space becomes one position, whose axes are gone where
+  ``keepdim`` is False; or ``axes`` and ``keepdim`` of a mean over as many of the axes of space.
+* RESIZE: ``mode`` ("nearest", "linear", "cubic", "area"), of space alone.
+* PAD: ``mode`` ("constant", "reflect", "replicate", "circular"), ``value``, ``axes``, negative, and
+  ``padding``: all before these axes, then all after.
+* CONCAT: ``axis``.
+* SPLIT: into parts, with ``axis`` and ``sizes`` (``keepdim`` is False where parts lose the axis); a
+  section, with ``axes``, ``starts``, ``ends``, ``steps``, where ends may lie beyond the data; one
+  place, with ``axis`` and ``index``, which loses the axis; several places, with ``axis`` and
+  ``indices``. Where places are computed there is an ``axis`` alone.
+* RESHAPE: the one attribute that it has tells what it is: ``perm``; ``dim0`` and ``dim1``, which
+  are swapped in data of unknown rank; ``squeeze`` or ``unsqueeze``, the axes that go or come;
+  ``start_dim`` and ``end_dim``, which are flattened with what is between; ``upscale_factor`` or
+  ``downscale_factor`` of a pixel shuffle, with ``mode`` "CRD" (PyTorch) or "DCR"; ``groups`` of a
+  channel shuffle; ``shape``, with -1 for "the rest", 0 for "as it was", None for what is computed.
+* QUANTIZE: ``axis``.
 """
 
 from __future__ import annotations
@@ -67,6 +110,11 @@ class Node:
     parameters: Mapping[str, Tensor | Unknown] = field(default_factory=dict)
     attributes: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """What to call it: its name, or the value that it makes where it has none."""
+        return self.name or next(filter(None, self.outputs), self.op)
+
 
 Shape = tuple[int | None, ...]  # None: a dimension that is not a fixed number
 
@@ -75,7 +123,8 @@ Shape = tuple[int | None, ...]  # None: a dimension that is not a fixed number
 class Graph:
     """Nodes in execution order, subgraphs and local functions inlined.
 
-    ``inputs`` are the values that a caller gives (no initializers). A graph that is not
+    ``inputs`` are the values that a caller gives (no initializers). ``shapes`` are those that the
+    format states; elsewhere the rank, where it follows from the operations. A graph that is not
     ``complete`` shows true neighbours where it has any, and says nothing of the rest.
     """
 
@@ -113,6 +162,11 @@ class Graph:
     def holders(self, tensor: Tensor) -> int:
         """How many nodes have a tensor, or another view of its storage, as a parameter."""
         return self._holders[_storage(tensor)]
+
+    @cached_property
+    def kinds(self) -> frozenset[NodeKind]:
+        """The kinds of all nodes."""
+        return frozenset(node.kind for node in self.nodes)
 
     @cached_property
     def _holders(self) -> Counter[Hashable]:

@@ -1,4 +1,4 @@
-"""BN7xx: what folding can do for a model, and what it has done to it."""
+"""BN7xx: what an exporter made of a model."""
 
 from __future__ import annotations
 
@@ -7,37 +7,11 @@ from collections.abc import Iterator, Mapping
 
 from bncheck.checks.words import LISTED, channels, label, where
 from bncheck.finding import Observation
-from bncheck.fold.plan import absorber
-from bncheck.graph import Graph, Node, NodeKind
-from bncheck.model import Model, NormLayer
+from bncheck.graph import Node, NodeKind
+from bncheck.model import Model
 from bncheck.tensor import Tensor
 
 FOLD_TARGETS = frozenset({NodeKind.CONV, NodeKind.CONV_TRANSPOSE, NodeKind.LINEAR})
-
-
-def foldable_batch_norm(layer: NormLayer, model: Model) -> Iterator[Observation]:
-    """BN701: the layer directly before can absorb it."""
-    into = _absorbers(layer, model.order)
-    if into and not _trains(layer):
-        names = ", ".join(f"{label(node)} ({node.op})" for node in into)
-        parameters = sum(
-            t.numel for t in layer.calls[0].parameters.values() if isinstance(t, Tensor)
-        )
-        yield Observation(
-            f"Can be folded into {names}, directly before it: same outputs, one op less.",
-            {"into": [label(node) for node in into], "ops": len(into), "parameters": parameters},
-        )
-
-
-def _absorbers(layer: NormLayer, graph: Graph) -> list[Node]:
-    """What absorbs each of the layer's calls; empty unless all of them are absorbed."""
-    found = [absorber(graph, call) for call in layer.calls]
-    into = [node for node in found if node is not None]
-    return into if len(into) == len(found) else []
-
-
-def _trains(layer: NormLayer) -> bool:
-    return layer.kind != "frozen-batch" and layer.training
 
 
 def non_finite_folded(model: Model) -> Iterator[Observation]:

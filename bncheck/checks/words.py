@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bncheck.facts import Unknown
 from bncheck.graph import Node
 from bncheck.model import Model
 
+CLASS = Unknown(
+    "class", "a state_dict holds none", "check the exported .onnx, or the module saved whole"
+)
 LISTED = 16  # of many, in evidence
 SHOWN = 3  # of many, in a message
 
@@ -32,8 +36,8 @@ def channels(indices: Sequence[int], total: int) -> dict[str, object]:
 
 
 def label(node: Node) -> str:
-    """What to call a node: its name, or the value that it makes where it has none."""
-    return node.name or next(filter(None, node.outputs), node.op)
+    """What to call a node in a message."""
+    return node.label
 
 
 def is_onnx(model: Model) -> bool:

@@ -1,65 +1,199 @@
-"""What may absorb a BatchNorm: pure functions of the graph.
+"""Which BatchNorms can go, into what, and why the others stay: pure functions of a graph.
 
-At inference a BatchNorm is y = s * x + t in each channel, with s = weight / sqrt(var + eps) and
-t = bias - s * mean. A linear op whose output nothing else reads takes both into its own weight and
-bias (Jacob et al. 2018, arXiv:1712.05877, section 3.2).
+A BatchNorm at inference scales and shifts each channel (``affine``). Its map is carried along the
+graph, against the flow of data and, where that fails, along with it (``search``), through operators
+that let it pass (``transfer``), until others take it into their parameters (``absorb``). A third
+way is for the branch without weights of a block like RepVGG's: it becomes a tap of the convolution
+beside it (Ding et al. 2021, arXiv:2101.03697, section 3.3).
+
+A plan changes nothing. It names steps for nodes; ``arithmetic`` turns them into numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+from bncheck.fold.absorb import Step
+from bncheck.fold.channels import ChannelMap
+from bncheck.fold.reasons import Blocked, Obstacle, Reason
+from bncheck.fold.search import Change, Ground, MayChange, Search
+from bncheck.fold.sources import is_source, map_of
 from bncheck.graph import Graph, Node, NodeKind
-from bncheck.tensor import Tensor
 
-STATISTICS = ("running_mean", "running_var")
-CHANNELS_FIRST = frozenset({NodeKind.CONV, NodeKind.CONV_TRANSPOSE})
+NO_SHAPES: Mapping[str, tuple[int | None, ...]] = {}
 
 
-def absorber(graph: Graph, batch_norm: Node) -> Node | None:
-    """The linear op directly before a BatchNorm that can take it in; None where none is proven.
+@dataclass(frozen=True, eq=False, slots=True)
+class Fold:
+    """A node that goes, and the operators that take in what it did; none for an identity."""
 
-    A node without the attribute ``training`` counts as not in training mode.
+    node: Node
+    into: tuple[Node, ...]
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the operator directly before takes it in."""
+        return len(self.into) == 1 and self.node.inputs[0] in self.into[0].outputs
+
+
+@dataclass(frozen=True, eq=False)
+class FoldPlan:
+    """What to do to a graph.
+
+    ``folds`` and ``kept`` hold all BatchNorms, and ``folds`` the constant products and sums that
+    go besides. ``steps`` are to be made in order, by ``id`` of the node. ``aliases`` says which
+    value is to be read instead of one that is gone. A node of ``sums`` becomes an addition of the
+    shift of its map.
     """
-    data = next(iter(batch_norm.inputs), "")
-    before = graph.producer(data)
-    if before is None or graph.uses(data) != 1 or not _is_affine_map(graph, batch_norm):
+
+    folds: tuple[Fold, ...] = ()
+    kept: Mapping[Node, Obstacle] = field(default_factory=dict)
+    steps: Mapping[int, tuple[Step, ...]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    sums: Mapping[Node, ChannelMap] = field(default_factory=dict)
+
+    @property
+    def batch_norms(self) -> tuple[Fold, ...]:
+        """The folds of BatchNorms."""
+        return tuple(each for each in self.folds if each.node.kind is NodeKind.BATCH_NORM)
+
+    def now(self, value: str) -> str:
+        """The value that is to be read instead of one; itself where it stays."""
+        while value in self.aliases:
+            value = self.aliases[value]
+        return value
+
+
+def may_always_change(node: Node) -> Reason | None:
+    """For a graph of which every stored parameter may be replaced."""
+    return None
+
+
+_PLANS: WeakKeyDictionary[Graph, FoldPlan] = WeakKeyDictionary()
+
+
+def plan_of(graph: Graph) -> FoldPlan:
+    """The plan with nothing forbidden, made once for each graph."""
+    if graph not in _PLANS:
+        _PLANS[graph] = plan(graph)
+    return _PLANS[graph]
+
+
+def plan(
+    graph: Graph,
+    may_change: MayChange = may_always_change,
+    *,
+    keep: Mapping[Node, Obstacle] | None = None,
+    copies_parameters: bool = True,
+    scale_only: bool = False,
+    rewires: bool = True,
+) -> FoldPlan:
+    """Plan to fold every BatchNorm of a graph that can be folded exactly.
+
+    ``may_change`` gives a reason against changing or removing a node. Nodes in ``keep`` are left
+    alone. Without ``copies_parameters`` what shares a parameter with another node stays as it is.
+    ``scale_only`` also folds a scale whose shift finds no place, and leaves an addition. Without
+    ``rewires`` nothing is done that takes another node out, or puts one in.
+    """
+    ground = Ground(graph, may_change, copies_parameters)
+    return _Planner(ground, keep or {}, scale_only, rewires).plan()
+
+
+class _Planner:
+    def __init__(
+        self, ground: Ground, keep: Mapping[Node, Obstacle], scale_only: bool, rewires: bool
+    ) -> None:
+        self._ground = ground
+        self._keep = keep
+        self._scale_only = scale_only
+        self._rewires = rewires
+        self._folds: list[Fold] = []
+
+    def plan(self) -> FoldPlan:
+        graph = self._ground.graph
+        waiting: Sequence[Node] = [node for node in graph.nodes if is_source(graph, node)]
+        while True:  # what is folded may clear the way for what was blocked before
+            kept = {node: obstacle for node in waiting if (obstacle := self._fold(node))}
+            if len(kept) == len(waiting):
+                break
+            waiting = [*kept]
+        return FoldPlan(
+            tuple(self._folds),
+            {node: why for node, why in kept.items() if node.kind is NodeKind.BATCH_NORM},
+            self._ground.steps,
+            self._ground.working.aliases,
+            self._ground.sums,
+        )
+
+    def _fold(self, node: Node) -> Obstacle | None:
+        """Fold one node; what stands in the way where that cannot be."""
+        if node in self._keep:
+            return self._keep[node]
+        if node.outputs[0] in self._ground.working.aliases:
+            return None  # it went with another
+        try:
+            self._ground.require_removable(node)
+            is_norm = node.kind is NodeKind.BATCH_NORM
+            m = map_of(self._ground.graph, node, NO_SHAPES if is_norm else self._ground.shapes)
+            if m.parts[0].affine.is_identity:
+                self._remove(node, [])
+                return None
+        except Blocked as blocked:
+            return blocked.obstacle
+        return self._fold_map(node, m)
+
+    def _fold_map(self, node: Node, m: ChannelMap) -> Obstacle | None:
+        is_norm = node.kind is NodeKind.BATCH_NORM
+        obstacles: list[Obstacle] = []
+        ways = (_upstream, _downstream, _parallel) if self._rewires else (_upstream, _downstream)
+        for way in ways if is_norm else ways[:1]:
+            try:
+                self._remove(node, way(Search(self._ground), node, m))
+            except Blocked as blocked:
+                obstacles.append(blocked.obstacle)
+            else:
+                return None
+        may_sum = self._scale_only or obstacles[0].reason is Reason.NO_BIAS
+        if is_norm and may_sum and self._rewires:
+            return self._leave_a_sum(node, m, obstacles[0])
+        return obstacles[0]
+
+    def _remove(self, node: Node, changes: Sequence[Change]) -> None:
+        self._make(node, changes)
+        self._ground.working.take_out(node, node.inputs[0])
+
+    def _make(self, node: Node, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.step is None:
+                self._ground.working.take_out(change.node, change.instead)
+                if is_source(self._ground.graph, change.node):
+                    self._folds.append(Fold(change.node, ()))
+            else:
+                before = self._ground.steps.get(id(change.node), ())
+                self._ground.steps[id(change.node)] = (*before, change.step)
+        into = dict.fromkeys(change.node for change in changes if change.step)
+        self._folds.append(Fold(node, tuple(into)))
+
+    def _leave_a_sum(self, node: Node, m: ChannelMap, obstacle: Obstacle) -> Obstacle | None:
+        """A matrix product has no place for a shift: the BatchNorm becomes the sum after it."""
+        try:
+            changes = _upstream(Search(self._ground), node, m.scale_only())
+        except Blocked:
+            return obstacle
+        self._make(node, changes)
+        self._ground.sums[node] = m
         return None
-    linear = before.kind in CHANNELS_FIRST or _is_flat_linear(graph, before)
-    return before if linear and _may_change(graph, before) else None
 
 
-def _is_affine_map(graph: Graph, node: Node) -> bool:
-    """Whether a node is a BatchNorm whose scale and shift are constants at inference."""
-    return (
-        node.kind is NodeKind.BATCH_NORM
-        and node.attributes.get("training") is not True
-        and all(role in node.parameters for role in STATISTICS)
-        and _is_constant(graph, node)
-    )
+def _upstream(search: Search, node: Node, m: ChannelMap) -> list[Change]:
+    return search.before(node.inputs[0], m)
 
 
-def _is_constant(graph: Graph, node: Node) -> bool:
-    """Whether all parameters are stored, or computed from what is: exporters expand a zero bias.
-
-    A parameter that is computed is an input beside the data.
-    """
-    if all(isinstance(parameter, Tensor) for parameter in node.parameters.values()):
-        return True
-    computed = node.inputs[1:]
-    return bool(computed) and not any(map(graph.depends_on_input, computed))
+def _downstream(search: Search, node: Node, m: ChannelMap) -> list[Change]:
+    return search.after(node.outputs[0], m)
 
 
-def _is_flat_linear(graph: Graph, node: Node) -> bool:
-    """Whether a LINEAR's channels, its last axis, are axis 1, which BatchNorm normalizes.
-
-    They are for a Gemm and for a matrix of known shape. Over (N, L, C) a BatchNorm1d normalizes L;
-    with C == L even the sizes agree, so they prove nothing.
-    """
-    if node.kind is not NodeKind.LINEAR:
-        return False
-    return node.op == "Gemm" or len(graph.shapes.get(node.outputs[0], ())) == 2
-
-
-def _may_change(graph: Graph, linear: Node) -> bool:
-    """Whether all parameters are constants, and the weight is stored for this node alone."""
-    weight = linear.parameters.get("weight")
-    return isinstance(weight, Tensor) and _is_constant(graph, linear) and graph.holders(weight) == 1
+def _parallel(search: Search, node: Node, m: ChannelMap) -> list[Change]:
+    return search.beside(node, m)

@@ -1,0 +1,83 @@
+"""BN701 and BN704: what the fold planner says of each BatchNorm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bncheck.checks.words import LISTED, label
+from bncheck.facts import Unknown, UnknownFact
+from bncheck.finding import Observation
+from bncheck.fold.plan import Fold, FoldPlan, plan_of
+from bncheck.fold.reasons import Obstacle, Reason
+from bncheck.graph import Node
+from bncheck.model import Model, NormLayer
+from bncheck.tensor import Tensor
+
+NO_ORDER = Unknown(
+    "order", "the file does not tell what comes before it", "check the exported .onnx or .pt2"
+)
+BROKEN = frozenset(  # by other rules named, and mended, first
+    {Reason.TRAINING, Reason.BATCH_STATISTICS, Reason.NOT_FINITE}
+)
+
+
+def foldable_batch_norm(layer: NormLayer, model: Model) -> Iterator[Observation]:
+    """BN701: operators around it can absorb it, at each place where it is called."""
+    plan = plan_of(model.order)
+    folds = _folds(layer, plan)
+    if _trains(layer):
+        return
+    if folds:
+        into = [*dict.fromkeys(node for fold in folds for node in fold.into)]
+        yield Observation(
+            f"Can be folded{_into(into, folds)}: same outputs, one operation less.",
+            {
+                "into": [label(node) for node in into],
+                "ops": len(folds),
+                "parameters": _parameters(layer.calls[0]),
+            },
+        )
+    elif not model.order.complete and layer.calls and not _is_broken(layer, plan):
+        raise UnknownFact(NO_ORDER)
+
+
+def _folds(layer: NormLayer, plan: FoldPlan) -> list[Fold]:
+    """The folds of all the layer's calls; empty unless all of them can go."""
+    by_node = {fold.node: fold for fold in plan.folds}
+    found = [by_node[call] for call in layer.calls if call in by_node]
+    return found if len(found) == len(layer.calls) else []
+
+
+def _trains(layer: NormLayer) -> bool:
+    return layer.kind != "frozen-batch" and layer.training
+
+
+def _is_broken(layer: NormLayer, plan: FoldPlan) -> bool:
+    reasons = {plan.kept[call].reason for call in layer.calls if call in plan.kept}
+    return bool(reasons & BROKEN)
+
+
+def _into(into: list[Node], folds: list[Fold]) -> str:
+    if not into:
+        return " away: it changes nothing"
+    names = ", ".join(f"{label(node)} ({node.op})" for node in into[:LISTED])
+    more = f" and {len(into) - LISTED} more" if into[LISTED:] else ""
+    where = ", directly before it" if all(fold.is_direct for fold in folds) else ""
+    return f" into {names}{more}{where}"
+
+
+def _parameters(node: Node) -> int:
+    return sum(t.numel for t in node.parameters.values() if isinstance(t, Tensor))
+
+
+def fold_blocked(layer: NormLayer, model: Model) -> Iterator[Observation]:
+    """BN704: it stays in the deployed graph, because of what is around it."""
+    plan = plan_of(model.graph)
+    kept = [plan.kept[call] for call in layer.calls if call in plan.kept]
+    if kept and not _is_broken(layer, plan):
+        yield Observation(f"Cannot be folded: {kept[0]}.", _evidence(kept[0]))
+
+
+def _evidence(why: Obstacle) -> dict[str, object]:
+    at = {} if why.node is None else {"node": label(why.node), "op": why.node.op}
+    return {"reason": why.reason.value, **at}

@@ -1,0 +1,1 @@
+"""Folds live modules: the plan of a trace, carried out on the module's own parameters."""
