@@ -48,6 +48,8 @@ def decode(data: bytes, dtype: str, byteorder: ByteOrder = "little") -> array[fl
         return _widen_bfloat16(raw)
     if dtype == "float16":
         return _widen_float16(raw)
+    if dtype == "bool":  # any bit makes it true
+        return array("B", map(bool, raw))
     return raw
 
 
@@ -97,6 +99,15 @@ class Tensor:
     def values(self) -> array[float]:
         """All elements, flat."""
         return self._load()
+
+    def read(self) -> array[float]:
+        """All elements, flat, as ``values``; for a tensor that is looked at once, not kept."""
+        return self.values if "values" in self.__dict__ else self._load()
+
+    def fresh(self) -> array[float]:
+        """All elements, which are not kept here: for weights that are read once."""
+        kept: array[float] | None = vars(self).get("values")
+        return self._load() if kept is None else kept
 
     @cached_property
     def finite(self) -> bool:

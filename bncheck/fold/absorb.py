@@ -10,7 +10,6 @@ The second is exact only where the operator pads nothing in, or where t is zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -52,7 +51,7 @@ def absorbs_output(node: Node, m: ChannelMap, shape: Shape | None) -> bool:
     if node.kind not in LINEAR and node.kind not in NORMS:
         return False
     _require_axis(node, m, shape)
-    _require_weight(node, m, _outputs(node))
+    _require_weight(node, m, output_channels(node))
     if m.has_shift and (node.kind is K.RMS_NORM or not _takes_bias(node)):
         raise Blocked(Reason.NO_BIAS, node)
     return True
@@ -82,7 +81,7 @@ def absorbs_parallel(node: Node, m: ChannelMap) -> bool:
         d * (size // 2) for d, size in zip(_each(node, "dilation", kernel), kernel, strict=True)
     )
     steps = {*_each(node, "stride", kernel)}
-    same = _inputs(node) == _outputs(node) == m.sizes[0]
+    same = _inputs(node) == output_channels(node) == m.sizes[0]
     return bool(same and steps == {1} and (centred or node.attributes.get("padding") == "same"))
 
 
@@ -110,7 +109,7 @@ def _require_weight(node: Node, m: ChannelMap, channels: int | None) -> None:
         raise Blocked(Reason.TRAINING, node)
 
 
-def _outputs(node: Node) -> int | None:
+def output_channels(node: Node) -> int | None:
     """How many channels an operator makes, as its stored weight says."""
     weight = node.parameters.get("weight")
     if not isinstance(weight, Tensor):
@@ -163,6 +162,3 @@ def _pads_nothing(node: Node) -> bool:
     return (sides is not None and not any(sides)) or (
         alone and node.attributes.get("padding") == "same"
     )
-
-
-Changes = Mapping[int, tuple[Step, ...]]

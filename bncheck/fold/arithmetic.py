@@ -64,7 +64,7 @@ def values(node: Node, role: str) -> Array | None:
     tensor = node.parameters.get(role)
     if not isinstance(tensor, Tensor):
         return None
-    return np.array(tensor.values, dtype=np.float64).reshape(tensor.shape)
+    return np.array(tensor.fresh(), dtype=np.float64).reshape(tensor.shape)
 
 
 def rounded(array: Array, dtype: str) -> bytes:

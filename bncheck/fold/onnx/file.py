@@ -1,0 +1,142 @@
+"""An ONNX file opened for folding: its graph, and where in the file each node comes from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from bncheck.fold.reasons import Reason
+from bncheck.graph import Graph, Node
+from bncheck.model import Model
+from bncheck.readers.onnx import to_model
+from bncheck.readers.onnx.nodes import Signature
+from bncheck.readers.onnx.operation import Operation
+from bncheck.readers.onnx.proto import (
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    read_graph,
+    read_model,
+)
+from bncheck.readers.onnx.protobuf import INTEGER, PAYLOAD, Span, Walker
+from bncheck.readers.onnx.tensor import TensorProto
+from bncheck.readers.source import Source
+
+FIRST_IR_WITH_FREE_INITIALIZERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The node of the file that a node of the graph was made of, and the roles of its operands."""
+
+    proto: NodeProto
+    positions: Mapping[str, int]
+    flat_inputs: tuple[str, ...]
+    flat_outputs: tuple[str, ...]
+
+    @property
+    def keeps_its_names(self) -> bool:
+        """Whether values are called in the graph what they are called where the node stands."""
+        inputs, outputs = tuple(self.proto.inputs), tuple(self.proto.outputs)
+        return inputs == self.flat_inputs and outputs == self.flat_outputs
+
+
+@dataclass(eq=False)
+class OnnxFile:
+    """A file, its messages, the facts of its one model, and the origins of the graph's nodes."""
+
+    source: Source
+    proto: ModelProto
+    walker: Walker
+    ir_version: int
+    graph_span: Span
+    model: Model = field(init=False)
+    origins: dict[Node, Origin] = field(default_factory=dict)
+    bodies: dict[Span, GraphProto] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._made: Counter[int] = Counter()
+        self.model = to_model("onnx", self.source, self.proto, self._body, self._observe)
+
+    @property
+    def graph(self) -> Graph:
+        """The flat graph."""
+        return self.model.graph
+
+    @property
+    def main(self) -> GraphProto:
+        """The outermost graph of the file."""
+        return self.proto.graph
+
+    def _body(self, span: Span) -> GraphProto:
+        self.bodies[span] = read_graph(self.walker, span)
+        return self.bodies[span]
+
+    def _observe(self, node: Node, operation: Operation, how: Signature) -> None:
+        if operation.proto is not None and operation.proto.span is not None:
+            positions = {role: position for position, role in how.roles.items()}
+            self.origins[node] = Origin(
+                operation.proto, positions, operation.inputs, operation.outputs
+            )
+            self._made[id(operation.proto)] += 1
+
+    def objection(self, node: Node) -> Reason | None:
+        """Why a node cannot change or go; None where it can."""
+        origin = self.origins.get(node)
+        if origin is None:
+            return Reason.OPERATOR
+        if self._made[id(origin.proto)] > 1:
+            return Reason.SEVERAL_CALLS
+        if self.overridable & {*origin.proto.inputs}:
+            return Reason.OVERRIDABLE
+        return None
+
+    @cached_property
+    def overridable(self) -> frozenset[str]:
+        """Constants that the caller may replace: since IR version 4 initializers that are inputs.
+
+        What is made of one counts too.
+        """
+        if self.ir_version < FIRST_IR_WITH_FREE_INITIALIZERS:
+            return frozenset()
+        found = {*self.main.inputs} & {tensor.name for tensor in self.main.initializers}
+        for node in self.main.nodes if found else ():
+            if id(node) not in self._made and not found.isdisjoint(node.inputs):
+                found |= {*node.outputs}
+        return frozenset(found)
+
+    def all_nodes(self) -> Iterator[NodeProto]:
+        """Every node of the file: of the graph, of bodies, of functions."""
+        yield from self.main.nodes
+        for body in self.bodies.values():
+            yield from body.nodes
+        for function in self.proto.functions:
+            yield from function.nodes
+
+    def function_of(self, proto: NodeProto) -> FunctionProto | None:
+        """The local function that a node stands in."""
+        return self._function_of.get(id(proto))
+
+    @cached_property
+    def _function_of(self) -> Mapping[int, FunctionProto]:
+        return {id(node): each for each in self.proto.functions for node in each.nodes}
+
+    def initializers(self) -> Iterator[TensorProto]:
+        """Every initializer of the graph and of bodies."""
+        yield from self.main.initializers
+        for body in self.bodies.values():
+            yield from body.initializers
+
+
+def open_file(source: Source) -> OnnxFile:
+    """Open a model for folding. Raises UnreadableModel as reading it does."""
+    walker = Walker(source)
+    proto = read_model(walker)
+    version, graph = 0, Span(0, 0)
+    fields = {1: INTEGER, 7: PAYLOAD}
+    for number, value, end in walker.fields((0, source.size), fields):
+        version, graph = (value, graph) if number == 1 else (version, Span(value, end))
+    return OnnxFile(source, proto, walker, version, graph)
