@@ -19,7 +19,8 @@ What the attributes of each kind are:
   out / groups, ...). ``padding`` has one number for each axis of space, or twice as many where the
   sides differ, all before and then all after; "same" where it depends on the size of the data.
 * LINEAR, MATMUL: ``transA``, ``transB``, ``alpha``, ``beta`` of y = alpha * A B + beta * bias; the
-  ``weight`` B is (in, out), with ``transB`` (out, in).
+  ``weight`` B is (in, out), with ``transB`` (out, in). Without ``beta`` there is no place for a
+  bias.
 * BATCH_NORM: ``eps``, ``momentum``, ``training``. INSTANCE_NORM: ``eps``, ``momentum``,
   ``use_input_stats``. GROUP_NORM: ``eps``, ``num_groups``. LAYER_NORM, RMS_NORM: ``eps``, ``axis``,
   negative: the first of the normalized ones. LOCAL_RESPONSE_NORM: ``size``, ``alpha``, ``beta``,

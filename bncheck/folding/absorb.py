@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bncheck.fold.arguments import flag, integer, integers
-from bncheck.fold.channels import ChannelMap
-from bncheck.fold.reasons import Blocked, Reason
+from bncheck.folding.arguments import flag, integer, integers
+from bncheck.folding.channels import ChannelMap
+from bncheck.folding.reasons import Blocked, Reason
 from bncheck.graph import Node, NodeKind, Shape
 from bncheck.tensor import Tensor
 
@@ -139,7 +139,7 @@ def _inputs(node: Node) -> int | None:
 def _takes_bias(node: Node) -> bool:
     if node.kind in NORMS:
         return "bias" in node.parameters
-    return flag(node, "takes_bias", True) and node.attributes.get("beta", 1.0) != 0
+    return node.kind in CONVOLUTIONS or node.attributes.get("beta", 0.0) != 0
 
 
 def _padding(node: Node) -> tuple[int, ...] | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from bncheck.fold.reasons import Blocked, Reason
+from bncheck.folding.reasons import Blocked, Reason
 from bncheck.graph import Node, NodeKind
 from bncheck.tensor import Tensor
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bncheck.fold.absorb import LINEAR, Side, Step
-from bncheck.fold.arguments import flag, integer
-from bncheck.fold.reasons import Blocked, Reason
+from bncheck.folding.absorb import LINEAR, Side, Step
+from bncheck.folding.arguments import flag, integer
+from bncheck.folding.reasons import Blocked, Reason
 from bncheck.graph import Node, NodeKind
+from bncheck.readers.limits import all_values
 from bncheck.tensor import Tensor
 
 K = NodeKind
@@ -64,7 +65,8 @@ def values(node: Node, role: str) -> Array | None:
     tensor = node.parameters.get(role)
     if not isinstance(tensor, Tensor):
         return None
-    return np.array(tensor.fresh(), dtype=np.float64).reshape(tensor.shape)
+    with all_values():
+        return np.array(tensor.fresh(), dtype=np.float64).reshape(tensor.shape)
 
 
 def rounded(array: Array, dtype: str) -> bytes:

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from bncheck.fold.affine import Affine
-from bncheck.fold.reasons import Blocked, Reason
+from bncheck.folding.affine import Affine
+from bncheck.folding.reasons import Blocked, Reason
 
 UNTOUCHED = -1  # a position at which nothing is scaled or shifted
 MOST_POSITIONS = 1 << 20

@@ -11,15 +11,16 @@ A plan changes nothing. It names steps for nodes; ``arithmetic`` turns them into
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
-from bncheck.fold.absorb import Step
-from bncheck.fold.channels import ChannelMap
-from bncheck.fold.reasons import Blocked, Obstacle, Reason
-from bncheck.fold.search import Change, Ground, MayChange, Search
-from bncheck.fold.sources import is_source, map_of
+from bncheck.folding.absorb import Step
+from bncheck.folding.channels import ChannelMap
+from bncheck.folding.reasons import Blocked, Obstacle, Reason
+from bncheck.folding.search import Change, Ground, MayChange, Search
+from bncheck.folding.sources import is_source, map_of
 from bncheck.graph import Graph, Node, NodeKind
 
 NO_SHAPES: Mapping[str, tuple[int | None, ...]] = {}
@@ -45,7 +46,8 @@ class FoldPlan:
     ``folds`` and ``kept`` hold all BatchNorms, and ``folds`` the constant products and sums that
     go besides. ``steps`` are to be made in order, by ``id`` of the node. ``aliases`` says which
     value is to be read instead of one that is gone. A node of ``sums`` becomes an addition of the
-    shift of its map.
+    shift of its map. ``sites`` are values that must stay what they are, for a comparison: by their
+    names in the graph, the values that stand for them once all is done.
     """
 
     folds: tuple[Fold, ...] = ()
@@ -53,11 +55,17 @@ class FoldPlan:
     steps: Mapping[int, tuple[Step, ...]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     sums: Mapping[Node, ChannelMap] = field(default_factory=dict)
+    sites: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def batch_norms(self) -> tuple[Fold, ...]:
         """The folds of BatchNorms."""
         return tuple(each for each in self.folds if each.node.kind is NodeKind.BATCH_NORM)
+
+    @cached_property
+    def by_node(self) -> Mapping[Node, Fold]:
+        """The folds by what they take away."""
+        return {fold.node: fold for fold in self.folds}
 
     def now(self, value: str) -> str:
         """The value that is to be read instead of one; itself where it stays."""
@@ -110,14 +118,17 @@ class _Planner:
         self._scale_only = scale_only
         self._rewires = rewires
         self._folds: list[Fold] = []
+        self._visits: list[tuple[int, str]] = []  # when a map was carried over which value
+        self._sites: list[tuple[int, str]] = []
 
     def plan(self) -> FoldPlan:
         graph = self._ground.graph
         waiting: Sequence[Node] = [node for node in graph.nodes if is_source(graph, node)]
         while True:  # what is folded may clear the way for what was blocked before
             kept = {node: obstacle for node in waiting if (obstacle := self._fold(node))}
-            if len(kept) == len(waiting):
+            if len(kept) == len(waiting) and self._ground.into_batch_norms:
                 break
+            self._ground.into_batch_norms = len(kept) == len(waiting)
             waiting = [*kept]
         return FoldPlan(
             tuple(self._folds),
@@ -125,7 +136,16 @@ class _Planner:
             self._ground.steps,
             self._ground.working.aliases,
             self._ground.sums,
+            self._untouched_sites(),
         )
+
+    def _untouched_sites(self) -> Mapping[str, str]:
+        """Values that no map was carried over after they were noted."""
+        now = self._ground.working.now
+        last: dict[str, int] = {}
+        for moment, value in self._visits:
+            last[now(value)] = max(moment, last.get(now(value), 0))
+        return {v: now(v) for moment, v in self._sites if last.get(now(v), 0) <= moment}
 
     def _fold(self, node: Node) -> Obstacle | None:
         """Fold one node; what stands in the way where that cannot be."""
@@ -139,6 +159,7 @@ class _Planner:
             m = map_of(self._ground.graph, node, NO_SHAPES if is_norm else self._ground.shapes)
             if m.parts[0].affine.is_identity:
                 self._remove(node, [])
+                self._sites.append((len(self._folds), node.outputs[0]))
                 return None
         except Blocked as blocked:
             return blocked.obstacle
@@ -149,8 +170,11 @@ class _Planner:
         obstacles: list[Obstacle] = []
         ways = (_upstream, _downstream, _parallel) if self._rewires else (_upstream, _downstream)
         for way in ways if is_norm else ways[:1]:
+            search = Search(self._ground)
             try:
-                self._remove(node, way(Search(self._ground), node, m))
+                changes = way(search, node, m)
+                self._remove(node, changes)
+                self._note(search, _sites(way, node, changes))
             except Blocked as blocked:
                 obstacles.append(blocked.obstacle)
             else:
@@ -159,6 +183,11 @@ class _Planner:
         if is_norm and may_sum and self._rewires:
             return self._leave_a_sum(node, m, obstacles[0])
         return obstacles[0]
+
+    def _note(self, search: Search, sites: Sequence[str]) -> None:
+        moment = len(self._folds)
+        self._visits += [(moment, value) for value in search.visited]
+        self._sites += [(moment, value) for value in sites]
 
     def _remove(self, node: Node, changes: Sequence[Change]) -> None:
         self._make(node, changes)
@@ -178,11 +207,13 @@ class _Planner:
 
     def _leave_a_sum(self, node: Node, m: ChannelMap, obstacle: Obstacle) -> Obstacle | None:
         """A matrix product has no place for a shift: the BatchNorm becomes the sum after it."""
+        search = Search(self._ground)
         try:
-            changes = _upstream(Search(self._ground), node, m.scale_only())
+            changes = _upstream(search, node, m.scale_only())
         except Blocked:
             return obstacle
         self._make(node, changes)
+        self._note(search, node.outputs[:1])
         self._ground.sums[node] = m
         return None
 
@@ -197,3 +228,15 @@ def _downstream(search: Search, node: Node, m: ChannelMap) -> list[Change]:
 
 def _parallel(search: Search, node: Node, m: ChannelMap) -> list[Change]:
     return search.beside(node, m)
+
+
+Way = Callable[[Search, Node, ChannelMap], list[Change]]
+
+
+def _sites(way: Way, node: Node, changes: Sequence[Change]) -> list[str]:
+    """Where the original and the folded graph have the same value."""
+    if way is _upstream:
+        return [node.outputs[0]]
+    if way is _downstream:
+        return [change.node.outputs[0] for change in changes]
+    return [change.node.outputs[0] for change in changes if change.step is None]

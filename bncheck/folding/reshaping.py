@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bncheck.fold.channels import ChannelMap
-from bncheck.fold.reasons import Blocked, Reason
+from bncheck.folding.channels import ChannelMap
+from bncheck.folding.reasons import Blocked, Reason
 from bncheck.graph import Shape
 
 

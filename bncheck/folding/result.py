@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bncheck.fold.plan import FoldPlan
-from bncheck.fold.reasons import Obstacle
+from bncheck.folding.plan import FoldPlan
+from bncheck.folding.reasons import Obstacle
 from bncheck.graph import Node, NodeKind
 from bncheck.model import Model
 from bncheck.tensor import Tensor
@@ -24,7 +24,7 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A BatchNorm that stays: ``reason`` is one of ``bncheck.fold.reasons.Reason``."""
+    """A BatchNorm that stays: ``reason`` is one of ``bncheck.folding.reasons.Reason``."""
 
     layer: str
     reason: str

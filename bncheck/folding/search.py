@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from bncheck.fold.absorb import Side, Step, absorbs_input, absorbs_output, absorbs_parallel
-from bncheck.fold.channels import ChannelMap
-from bncheck.fold.reasons import Blocked, Reason
-from bncheck.fold.shapes import shapes
-from bncheck.fold.sources import affine_of_constant, is_constant_product, is_constant_sum
-from bncheck.fold.transfer import Cut, Shapes, cut, downstream, upstream
-from bncheck.fold.working import Working
+from bncheck.folding.absorb import Side, Step, absorbs_input, absorbs_output, absorbs_parallel
+from bncheck.folding.channels import ChannelMap
+from bncheck.folding.reasons import Blocked, Reason
+from bncheck.folding.shapes import shapes
+from bncheck.folding.sources import affine_of_constant, is_constant_product, is_constant_sum
+from bncheck.folding.transfer import Cut, Shapes, cut, downstream, upstream
+from bncheck.folding.working import Working
 from bncheck.graph import Graph, Node, NodeKind, Shape
 from bncheck.tensor import Tensor
 
@@ -47,6 +47,7 @@ class Ground:
         self.working = Working(self.graph)
         self.steps: dict[int, tuple[Step, ...]] = {}
         self.sums: dict[Node, ChannelMap] = {}
+        self.into_batch_norms = False  # they may go themselves, and take in others only if not
 
     @cached_property
     def shapes(self) -> Shapes:
@@ -56,6 +57,10 @@ class Ground:
     def shape_at(self, node: Node, value: str) -> Shape | None:
         """A shape, for operators whose channels are on the last axis: others need none."""
         return self.shapes.get(value) if node.kind in ON_THE_LAST_AXIS else None
+
+    def may_absorb(self, node: Node) -> bool:
+        """Whether a node is to take in anything at this stage."""
+        return self.into_batch_norms or node.kind is not K.BATCH_NORM
 
     def require_removable(self, node: Node) -> None:
         """Raise Blocked where a node cannot go."""
@@ -85,6 +90,7 @@ class Search:
         self._ground = ground
         self._working = ground.working
         self._left = MOST_LOOKS
+        self.visited: list[str] = []  # values that the map was carried over
 
     def before(
         self, value: str, m: ChannelMap, depth: int = 0, part: Cut | None = None
@@ -92,11 +98,13 @@ class Search:
         """What takes in a map on a value while it is made; ``part`` is where the map acts."""
         self._look(depth)
         value = self._working.now(value)
+        self.visited.append(value)
         self._require_sole_use(value, part)
         node = self._working.producer(value)
         if node is None:
             raise Blocked(Reason.MODEL_INPUT if self._ground.graph.complete else Reason.NO_ORDER)
-        if absorbs_output(node, m, self._ground.shape_at(node, value)):
+        shape = self._ground.shape_at(node, value)
+        if self._ground.may_absorb(node) and absorbs_output(node, m, shape):
             self._ground.require_change(node)
             return [Change(node, Step(Side.OUTPUT, m))]
         return self._through(node, value, m, depth)
@@ -182,6 +190,7 @@ class Search:
         """What takes in a map on a value, in everything that reads it."""
         self._look(depth)
         value = self._working.now(value)
+        self.visited.append(value)
         if self._working.is_output(value):
             raise Blocked(Reason.MODEL_OUTPUT)
         readers = self._working.readers(value)
@@ -194,7 +203,8 @@ class Search:
         if len(positions) != 1:
             raise Blocked(Reason.READ_ELSEWHERE, node)
         shape = self._ground.shape_at(node, node.inputs[0])
-        if positions[0] == 0 and absorbs_input(node, m, shape):
+        may_absorb = positions[0] == 0 and self._ground.may_absorb(node)
+        if may_absorb and absorbs_input(node, m, shape):
             self._ground.require_change(node)
             return [Change(node, Step(Side.INPUT, m))]
         maps = downstream(node, positions[0], m, self._ground.shapes)
@@ -223,6 +233,7 @@ class Search:
         while waiting:
             self._look(0)
             value = self._working.now(waiting.pop(0))
+            self.visited.append(value)
             maker = self._working.producer(value)
             if maker is None or self._working.uses(value) != 1:
                 continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from bncheck.fold.arguments import flag, integer, integers
+from bncheck.folding.arguments import flag, integer, integers
 from bncheck.graph import Graph, Node, NodeKind, Shape
 from bncheck.tensor import Tensor
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bncheck.fold.affine import Affine
-from bncheck.fold.channels import ChannelMap, whole
-from bncheck.fold.reasons import Blocked, Reason
-from bncheck.fold.transfer import Shapes
+from bncheck.folding.affine import Affine
+from bncheck.folding.channels import ChannelMap, whole
+from bncheck.folding.reasons import Blocked, Reason
+from bncheck.folding.transfer import Shapes
 from bncheck.graph import Graph, Node, NodeKind
 from bncheck.tensor import Tensor
 

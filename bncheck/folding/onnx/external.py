@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bncheck.errors import UnreadableModel
-from bncheck.fold.onnx import messages
-from bncheck.fold.onnx.numbers import NewTensor
-from bncheck.fold.onnx.rewrite import Rewrite
-from bncheck.fold.onnx.wire import COPIED_AT_ONCE, Edits, Piece
+from bncheck.folding.onnx import messages
+from bncheck.folding.onnx.numbers import NewTensor
+from bncheck.folding.onnx.rewrite import Rewrite
+from bncheck.folding.onnx.wire import COPIED_AT_ONCE, Edits, Piece
 from bncheck.readers.onnx.tensor import TensorProto
 from bncheck.readers.source import Source
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from bncheck.fold.reasons import Reason
+from bncheck.folding.reasons import Reason
 from bncheck.graph import Graph, Node
 from bncheck.model import Model
 from bncheck.readers.onnx import to_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from bncheck.fold.onnx.wire import Piece, message, number, text
+from bncheck.folding.onnx.wire import Piece, message, number, text
 from bncheck.readers.onnx.protobuf import PAYLOAD, Span, Walker
 from bncheck.readers.onnx.tensor import DATA_TYPES
 

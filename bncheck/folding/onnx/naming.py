@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from bncheck.fold.onnx.file import OnnxFile
-from bncheck.fold.plan import FoldPlan
+from bncheck.folding.onnx.file import OnnxFile
+from bncheck.folding.plan import FoldPlan
 from bncheck.graph import Node
 from bncheck.readers.onnx.proto import NodeProto
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bncheck.fold.absorb import output_channels
-from bncheck.fold.arithmetic import LARGEST, Array, new_parameters, rounded
-from bncheck.fold.plan import FoldPlan
-from bncheck.fold.reasons import Blocked, Reason
-from bncheck.fold.transfer import CHANNELS, Shapes
+from bncheck.folding.absorb import output_channels
+from bncheck.folding.arithmetic import LARGEST, Array, new_parameters, rounded
+from bncheck.folding.plan import FoldPlan
+from bncheck.folding.reasons import Blocked, Reason
+from bncheck.folding.transfer import CHANNELS, Shapes
 from bncheck.graph import Node
 from bncheck.tensor import DTYPES, Tensor
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from bncheck.fold.onnx import messages
-from bncheck.fold.onnx.file import FIRST_IR_WITH_FREE_INITIALIZERS, OnnxFile
-from bncheck.fold.onnx.naming import naming
-from bncheck.fold.onnx.numbers import NewTensor, Numbers
-from bncheck.fold.onnx.wire import Edits, Late, Piece, message
-from bncheck.fold.plan import FoldPlan
-from bncheck.fold.shapes import shapes
+from bncheck.folding.onnx import messages
+from bncheck.folding.onnx.file import FIRST_IR_WITH_FREE_INITIALIZERS, OnnxFile
+from bncheck.folding.onnx.naming import naming
+from bncheck.folding.onnx.numbers import NewTensor, Numbers
+from bncheck.folding.onnx.wire import Edits, Late, Piece, message
+from bncheck.folding.plan import FoldPlan
+from bncheck.folding.shapes import shapes
 from bncheck.graph import Node
 from bncheck.readers.onnx.proto import NodeProto
 from bncheck.readers.onnx.tensor import TensorProto
@@ -47,6 +47,7 @@ class Rewrite:
         self._reads = Counter(_reads(file))
         self._names = _names(file)
         named = naming(file, plan)
+        self.sites = _sites(plan, named.renamed, file)
         self._gone = set(named.gone)
         self._rename(named.renamed)
         self._bridge(named.bridged)
@@ -217,6 +218,13 @@ class Rewrite:
         for each in self.file.initializers():
             if each.name not in self.dropped and each.name not in self.in_place:
                 yield each
+
+
+def _sites(plan: FoldPlan, renamed: Mapping[str, str], file: OnnxFile) -> dict[str, str]:
+    """Values of the graph that stay what they are, by the names of the two files."""
+    own = {name for node in file.main.nodes for name in node.outputs}
+    found = {v: renamed.get(now, now) for v, now in plan.sites.items() if v in own}
+    return {v: name for v, name in found.items() if name in own}
 
 
 def _reads(file: OnnxFile) -> Iterator[str]:

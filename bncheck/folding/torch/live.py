@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from bncheck.errors import CannotFold
-from bncheck.fold.arithmetic import Array, new_parameters, rounded
-from bncheck.fold.plan import FoldPlan, plan
-from bncheck.fold.reasons import Blocked, Obstacle, Reason
-from bncheck.fold.result import FoldResult, folded_layers, kept_layers, parameters_saved
-from bncheck.fold.torch.owners import Owners
+from bncheck.folding.arithmetic import Array, new_parameters, rounded
+from bncheck.folding.plan import FoldPlan, plan
+from bncheck.folding.reasons import Blocked, Obstacle, Reason
+from bncheck.folding.result import FoldResult, folded_layers, kept_layers, parameters_saved
+from bncheck.folding.torch.owners import Owners
 from bncheck.graph import Graph, Node
 from bncheck.model import Model
 from bncheck.readers import live
@@ -20,8 +20,15 @@ from bncheck.readers import live
 Numbers = Mapping[Node, Mapping[str, Array]]
 
 
-def fold_module(module: Any, inputs: object | None = None, *, inplace: bool = False) -> FoldResult:
-    """Fold the BatchNorms of a module, without verification.
+def fold_module(
+    module: Any,
+    inputs: object | None = None,
+    *,
+    inplace: bool = False,
+    verify: bool = True,
+    tolerance: float | None = None,
+) -> FoldResult:
+    """Fold the BatchNorms of a module.
 
     Raises CannotFold where the module cannot be traced.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bncheck.fold.reasons import Reason
+from bncheck.folding.reasons import Reason
 from bncheck.graph import Node, NodeKind
 from bncheck.readers.module_tree import HOOKS
 from bncheck.tensor import Tensor

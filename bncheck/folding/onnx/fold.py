@@ -1,0 +1,147 @@
+"""An ONNX file in, a folded one out, or nothing at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bncheck.errors import CannotFold
+from bncheck.folding.onnx.external import place_initializers
+from bncheck.folding.onnx.file import OnnxFile, open_file
+from bncheck.folding.onnx.rewrite import Rewrite
+from bncheck.folding.onnx.verify import common_sites, verify
+from bncheck.folding.onnx.wire import Rewriter, written
+from bncheck.folding.options import Options, Progress, silent
+from bncheck.folding.output import Staging
+from bncheck.folding.plan import FoldPlan, plan
+from bncheck.folding.reasons import Blocked, Obstacle
+from bncheck.folding.result import (
+    FoldResult,
+    Verification,
+    folded_layers,
+    kept_layers,
+    parameters_saved,
+)
+from bncheck.graph import Node
+from bncheck.readers.limits import all_values
+from bncheck.readers.onnx.protobuf import Span
+from bncheck.readers.source import FileSource
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A folded model that was written: where it lies, by which plan, how, and its bytes."""
+
+    path: Path
+    plan: FoldPlan
+    rewrite: Rewrite
+    size: int
+
+
+def fold_file(
+    source: Path, target: Path, options: Options, progress: Progress = silent
+) -> FoldResult:
+    """Fold an ONNX file into another.
+
+    Raises CannotFold where that cannot be, or where the result is not the same within its bound;
+    UnreadableModel where the file cannot be read. Nothing is written then.
+    """
+    _require_apart(source, target)
+    file = open_file(FileSource(source))
+    with Staging(target) as staging:
+        made = _write(file, staging, target.name, options.scale_only)
+        proof = _proof(file, source, made, options, progress) if options.verify else None
+        if proof is not None and not proof.passed:
+            raise CannotFold(f"{source}: {_worst(proof)}; nothing was written")
+        if not options.dry_run:
+            staging.publish()
+    return FoldResult(
+        folded_layers(file.model, made.plan),
+        kept_layers(file.model, made.plan.kept),
+        proof,
+        saved={
+            "nodes": made.rewrite.nodes_saved,
+            "parameters": parameters_saved(made.plan),
+            "bytes": _size(file) - made.size,
+        },
+    )
+
+
+def _require_apart(source: Path, target: Path) -> None:
+    if target.exists() and source.exists() and target.samefile(source):
+        raise CannotFold(f"{target} is the model itself: give another name with -o")
+
+
+def _write(file: OnnxFile, staging: Staging, name: str, scale_only: bool) -> Written:
+    """A fold whose numbers do not fit its dtype is given up, and all is written without it."""
+    keep: dict[Node, Obstacle] = {}
+    while True:
+        decided = plan(file.graph, file.objection, keep=keep, scale_only=scale_only)
+        try:
+            with all_values():
+                return _write_plan(file, decided, staging, name)
+        except Blocked as blocked:
+            keep |= _to_keep(decided, blocked.obstacle)
+            staging.clear()
+
+
+def _to_keep(decided: FoldPlan, why: Obstacle) -> dict[Node, Obstacle]:
+    """The folds that need a node to take in what it cannot."""
+    return {fold.node: why for fold in decided.folds if why.node in (fold.node, *fold.into)}
+
+
+def _write_plan(file: OnnxFile, decided: FoldPlan, staging: Staging, name: str) -> Written:
+    rewrite = Rewrite(file, decided)
+    edits = rewrite.edits()
+    data = place_initializers(rewrite, edits, f"{name}.data")
+    pieces = Rewriter(file.source, edits).rewritten(Span(0, file.source.size))
+    path = staging.write(name, written(pieces, file.source))
+    size = path.stat().st_size
+    if data is not None and data.size:
+        staging.write(data.name, data.written(rewrite))
+        size += data.size
+    return Written(path, decided, rewrite, size)
+
+
+def _size(file: OnnxFile) -> int:
+    """Bytes of a model with its data files."""
+    names = {(each.external or {}).get("location", "") for each in file.initializers()}
+    beside = (file.source.sibling(name) for name in names if name)
+    return file.source.size + sum(each.size for each in beside if each is not None)
+
+
+def _proof(
+    file: OnnxFile, source: Path, made: Written, options: Options, progress: Progress
+) -> Verification:
+    return verify(
+        (file, source),
+        (open_file(FileSource(made.path)), made.path),
+        made.rewrite.sites,
+        inputs=options.inputs,
+        tolerance=options.tolerance,
+        progress=progress,
+    )
+
+
+def _worst(proof: Verification) -> str:
+    failed = [each for each in (*proof.outputs, *proof.sites) if not each.within]
+    worst = max(failed, key=lambda each: each.max_abs / (each.bound or 1e-300))
+    return (
+        f"the folded model differs by {worst.max_abs:.3g} at {worst.name}, "
+        f"where {worst.bound:.3g} is allowed"
+    )
+
+
+def verify_files(
+    original: Path, folded: Path, options: Options, progress: Progress
+) -> Verification:
+    """Judge a fold that any tool made. Raises CannotFold where one of the two does not run."""
+    files = open_file(FileSource(original)), open_file(FileSource(folded))
+    return verify(
+        (files[0], original),
+        (files[1], folded),
+        common_sites(*files),
+        inputs=options.inputs,
+        tolerance=options.tolerance,
+        progress=progress,
+    )

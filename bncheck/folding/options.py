@@ -1,0 +1,27 @@
+"""What a user decides about a fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+Progress = Callable[[str], None]
+
+
+def silent(message: str) -> None:
+    """Progress that nobody wants to see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``tolerance`` is an absolute error that stands in for the measured bound of outputs.
+
+    ``inputs`` is an .npz with an array for each input of the model.
+    """
+
+    verify: bool = True
+    tolerance: float | None = None
+    inputs: Path | None = None
+    scale_only: bool = False
+    dry_run: bool = False
