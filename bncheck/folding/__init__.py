@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bncheck.errors import CannotFold
 from bncheck.folding.options import Options, Progress, silent
-from bncheck.folding.result import FoldResult, Verification
+
+if TYPE_CHECKING:
+    from bncheck.folding.result import FoldResult, Verification
 
 __all__ = ["fold", "verify"]
 

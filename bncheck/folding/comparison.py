@@ -19,7 +19,7 @@ from bncheck.folding.result import Deviation
 FACTOR = 8.0
 FLOORS = {"float64": 1e-5, "float32": 1e-5, "float16": 2.0**-8, "bfloat16": 2.0**-5}
 SITE = 100.0  # a site's bound in floors: cancellation of a mean costs digits that outputs regain
-SILENT = 1e-3  # of the mean channel: what is far below it is compared with that
+SILENT = 1e-2  # of the mean channel: what is far below it is compared with that
 MOST_CHANGED = 1e-3  # of integers, such as an argmax: a tie may fall either way
 
 Any_ = NDArray[Any]
@@ -51,9 +51,17 @@ class Comparison:
 
 
 def compare_output(
-    into: Comparison, original: Any_, optimised: Any_, folded: Any_, tolerance: float | None
+    into: Comparison,
+    original: Any_,
+    optimised: Any_,
+    folded: Any_,
+    tolerance: float | None,
+    dtype: str = "",
 ) -> None:
-    """An output of the model: ``tolerance`` stands in for the bound where it is given."""
+    """An output of the model: ``tolerance`` stands in for the bound where it is given.
+
+    ``dtype`` is that of the model where numpy has none such.
+    """
     if original.shape != folded.shape:
         into.note(np.inf, 0.0, 0.0, True)
     elif not np.issubdtype(original.dtype, np.floating) and original.dtype.name != "bfloat16":
@@ -62,21 +70,34 @@ def compare_output(
         into.note(changed, max(MOST_CHANGED, FACTOR * noise), 0.0, _varies(original))
     else:
         a, b = _float64(original), _float64(folded)
-        floor = FLOORS.get(original.dtype.name, 1e-5) * _rms(a)
+        floor = FLOORS.get(dtype or original.dtype.name, 1e-5) * _rms(a)
         noise = _largest_error(a, _float64(optimised))
         bound = max(floor, FACTOR * noise) if tolerance is None else tolerance
         into.note(_largest_error(a, b), bound, _rms(a), _varies(original))
 
 
-def compare_site(into: Comparison, original: Any_, folded: Any_) -> None:
-    """What a BatchNorm made, and what stands for it; channels are axis 1."""
+def compare_site(
+    into: Comparison,
+    original: Any_,
+    folded: Any_,
+    optimised: Any_ | None = None,
+    dtype: str = "",
+) -> None:
+    """What a BatchNorm made, and what stands for it; channels are axis 1.
+
+    What rounding alone does to it raises the bound, where ``optimised`` is known.
+    """
     if original.shape != folded.shape:
         into.note(np.inf, 0.0, 0.0, True)
         return
     a, b = _by_channel(original), _by_channel(folded)
-    floor = SITE * FLOORS.get(original.dtype.name, 1e-5)
+    floor = SITE * FLOORS.get(dtype or original.dtype.name, 1e-5)
     sizes = np.array([_rms(channel) for channel in a])
     bounds = floor * np.maximum(sizes, SILENT * sizes.mean() if sizes.size else 0.0)
+    if optimised is not None and optimised.shape == original.shape:
+        pairs = zip(a, _by_channel(optimised), strict=True)
+        noise = np.array([_largest_error(*pair) for pair in pairs])
+        bounds = np.maximum(bounds, FACTOR * np.maximum(noise, noise.mean()))
     for mine, other, bound, size in zip(a, b, bounds, sizes, strict=True):
         into.note(_largest_error(mine, other), float(bound), float(size), _varies(mine))
 

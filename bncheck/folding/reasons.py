@@ -31,6 +31,7 @@ class Reason(StrEnum):
     FUNCTIONAL = "functional"
     HOOKED = "hooked"
     NO_ORDER = "no-order"
+    NOT_CALLED = "not-called"
     TOO_FAR = "too-far"
 
     @property
@@ -60,6 +61,7 @@ _TEXTS = {
     Reason.FUNCTIONAL: "it is a line of code of the module, which folding leaves as it is",
     Reason.HOOKED: "a hook of the module sees the values that folding changes",
     Reason.NO_ORDER: "the file does not tell what comes before it",
+    Reason.NOT_CALLED: "the model never calls it",
     Reason.TOO_FAR: "nothing that absorbs it is near",
 }
 

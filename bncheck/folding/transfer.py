@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bncheck.folding.arguments import flag, integer, integers
+from bncheck.folding.arguments import flag, integer, integers, padded_axes, permutation
 from bncheck.folding.channels import ChannelMap
 from bncheck.folding.reasons import Blocked, Reason
 from bncheck.folding.reshaping import reshaped
-from bncheck.folding.shapes import padded_axes, permutation
 from bncheck.graph import Node, NodeKind, Shape
 
 K = NodeKind

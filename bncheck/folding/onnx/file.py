@@ -30,12 +30,16 @@ FIRST_IR_WITH_FREE_INITIALIZERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The node of the file that a node of the graph was made of, and the roles of its operands."""
+    """The node of the file that a node of the graph was made of, and the roles of its operands.
+
+    ``transposed``: the weight is the transpose of the operand, which is made of it in the graph.
+    """
 
     proto: NodeProto
     positions: Mapping[str, int]
     flat_inputs: tuple[str, ...]
     flat_outputs: tuple[str, ...]
+    transposed: bool = False
 
     @property
     def keeps_its_names(self) -> bool:
@@ -78,8 +82,13 @@ class OnnxFile:
     def _observe(self, node: Node, operation: Operation, how: Signature) -> None:
         if operation.proto is not None and operation.proto.span is not None:
             positions = {role: position for position, role in how.roles.items()}
+            transposed = operation.op == "MatMul" and "weight" in how.held
             self.origins[node] = Origin(
-                operation.proto, positions, operation.inputs, operation.outputs
+                operation.proto,
+                {"weight": 1} if transposed else positions,
+                operation.inputs,
+                operation.outputs,
+                transposed,
             )
             self._made[id(operation.proto)] += 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +21,16 @@ SMALL = 1 << 20  # bytes that may wait until they are written
 
 @dataclass(frozen=True, slots=True)
 class NewTensor:
-    """A tensor to be written: what it is for, its shape and dtype."""
+    """A tensor to be written: what it is for, its shape and dtype.
+
+    ``transposed``: it is written as the transpose of the parameter.
+    """
 
     node: Node
     role: str
     shape: tuple[int, ...]
     dtype: str
+    transposed: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -42,10 +46,12 @@ class Numbers:
         self._shapes = known
         self._waiting: dict[tuple[int, str], bytes] = {}
 
-    def tensors(self, node: Node) -> list[NewTensor]:
+    def tensors(self, node: Node, transposed: bool) -> Iterator[NewTensor]:
         """The parameters that a node gets. Raises Blocked for a dtype that is not written."""
-        roles = self._roles(node)
-        return [NewTensor(node, role, *self._form(node, role)) for role in roles]
+        for role in self._roles(node):
+            shape, dtype = self._form(node, role)
+            turned = transposed and role == "weight"
+            yield NewTensor(node, role, shape[::-1] if turned else shape, dtype, turned)
 
     def _roles(self, node: Node) -> list[str]:
         steps = self._plan.steps[id(node)]
@@ -69,10 +75,11 @@ class Numbers:
             return self._waiting.pop(key)
         made = self._arrays(new.node)
         for role, array in made.items():
-            if role != new.role and array.nbytes <= SMALL:
+            if role == "bias" != new.role and array.nbytes <= SMALL:
                 dtype = self._form(new.node, role)[1]
                 self._waiting[id(new.node), role] = self._rounded(new.node, array, dtype)
-        return self._rounded(new.node, made[new.role], new.dtype)
+        array = made[new.role].T if new.transposed else made[new.role]
+        return self._rounded(new.node, array, new.dtype)
 
     def _arrays(self, node: Node) -> Mapping[str, Array]:
         return new_parameters(node, self._plan.steps[id(node)])

@@ -86,7 +86,7 @@ class Rewrite:
     def _give_parameters(self, node: Node) -> None:
         origin = self.file.origins[node]
         edit = self._edit(origin.proto)
-        for new in self.numbers.tensors(node):
+        for new in self.numbers.tensors(node, origin.transposed):
             position = origin.positions[new.role]
             edit.inputs += [""] * (position + 1 - len(edit.inputs))
             edit.inputs[position] = self._place(new, origin.proto, edit.inputs[position])

@@ -1,1 +1,1 @@
-"""Folds live modules: the plan of a trace, carried out on the module's own parameters."""
+"""Folds live modules and exported programs: the plan of a graph, carried out on their tensors."""

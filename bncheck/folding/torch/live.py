@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from bncheck.errors import CannotFold
-from bncheck.folding.arithmetic import Array, new_parameters, rounded
-from bncheck.folding.plan import FoldPlan, plan
-from bncheck.folding.reasons import Blocked, Obstacle, Reason
-from bncheck.folding.result import FoldResult, folded_layers, kept_layers, parameters_saved
-from bncheck.folding.torch.owners import Owners
-from bncheck.graph import Graph, Node
-from bncheck.model import Model
-from bncheck.readers import live
-
-Numbers = Mapping[Node, Mapping[str, Array]]
+from bncheck.facts import Unknown
+from bncheck.folding.result import FoldResult, Verification, folded_layers, parameters_saved
+from bncheck.folding.torch import decisions, feeds
+from bncheck.folding.torch.decisions import Decided
+from bncheck.folding.torch.runs import ModuleRunner
+from bncheck.folding.torch.surgery import Surgery, copied
+from bncheck.folding.torch.targets import require_foldable
+from bncheck.folding.torch.verify import line, verify, worst
+from bncheck.readers import tracing
+from bncheck.readers.build import Origin, from_module
+from bncheck.readers.live_module import LiveModule
 
 
 def fold_module(
@@ -28,103 +27,84 @@ def fold_module(
     verify: bool = True,
     tolerance: float | None = None,
 ) -> FoldResult:
-    """Fold the BatchNorms of a module.
+    """Fold the BatchNorms of an nn.Module; what holds of calls like the one with ``inputs``.
 
-    Raises CannotFold where the module cannot be traced.
+    Layers in training mode stay. Hooks, parametrizations and subclasses keep their meaning: what
+    they touch stays, with a reason. Without ``inputs`` the module is traced symbolically, and its
+    proof is made on random numbers of the shapes that its layers suggest.
+
+    Raises CannotFold where the module cannot be traced or run, or where the folded one is not the
+    same within its bound. The module is then as it was.
     """
-    target = module if inplace else copy.deepcopy(module)
-    (model,) = live.read(target, inputs)
-    if not model.knows(Model.graph):
-        raise CannotFold(f"the module {_why(model)}")
-    owners = Owners(target)
-    decided, numbers = _decide(model.graph, owners)
-    for node, arrays in numbers.items():
-        _put(node, arrays, owners)
-    identity = importlib.import_module("torch").nn.Identity
-    for fold in decided.batch_norms:
-        _replace(target, fold.node.name, identity())
+    require_foldable(module)
+    root = LiveModule(module)
+    found = tracing.trace(root, inputs)
+    model = tracing.with_trace(from_module(root, Origin("module")), found)
+    if isinstance(found, Unknown) or not found.graph.complete:
+        raise CannotFold(_untraceable(found, inputs))
+    decided = decisions.decide(model, found, module)
+    target = module if inplace else copied(module)
+    surgery = decided.prepare(target)
+    proof = _proven(module, target, surgery, decided, inputs, tolerance) if verify else None
+    surgery.apply()
     return FoldResult(
-        folded_layers(model, decided),
-        kept_layers(model, decided.kept),
-        model=target,
-        saved={"nodes": len(decided.batch_norms), "parameters": parameters_saved(decided)},
+        folded_layers(model, decided.plan),
+        decisions.kept(model, decided),
+        proof,
+        target,
+        {
+            "nodes": len(decided.plan.batch_norms),
+            "parameters": parameters_saved(decided.plan),
+        },
     )
 
 
-def _why(model: Model) -> str:
-    unknown = model.facts["graph"]
-    return str(getattr(unknown, "why", unknown))
+def _untraceable(found: tracing.Trace | Unknown, inputs: object | None) -> str:
+    why = found.why if isinstance(found, Unknown) else "could only be run, not traced"
+    return f"the module {why}" + ("; give inputs=..." if inputs is None else "")
 
 
-def _decide(graph: Graph, owners: Owners) -> tuple[FoldPlan, Numbers]:
-    """A plan that holds for whole modules, and its numbers."""
-    keep: dict[Node, Obstacle] = {}
-    while True:
-        decided = plan(graph, owners.objection, keep=keep, copies_parameters=False, rewires=False)
-        numbers, refused = _numbers(decided, graph, owners)
-        refused |= _half_folded(decided, graph)
-        if not refused:
-            return decided, numbers
-        keep |= refused
+def _proven(
+    module: Any,
+    target: Any,
+    surgery: Surgery,
+    decided: Decided,
+    inputs: object | None,
+    tolerance: float | None,
+) -> Verification | None:
+    """The proof; what is to be changed is unchanged where there is none."""
+    if not decided.plan.batch_norms:
+        return None
+    try:
+        original = ModuleRunner(module, surgery, False, decided.tensors)
+        folded = ModuleRunner(target, surgery, True)
+        proof = verify(
+            original, folded, _feeds(original, decided, inputs), decided.sites, tolerance
+        )
+        if not proof.passed:
+            raise CannotFold(f"{worst(proof)}; nothing was changed")
+    except BaseException:
+        surgery.undo()
+        raise
+    return proof
 
 
-def _numbers(
-    decided: FoldPlan, graph: Graph, owners: Owners
-) -> tuple[Numbers, dict[Node, Obstacle]]:
-    numbers: dict[Node, Mapping[str, Array]] = {}
-    refused: dict[Node, Obstacle] = {}
-    for node in graph.nodes:
-        steps = decided.steps.get(id(node))
-        if not steps:
-            continue
+def _feeds(original: ModuleRunner, decided: Decided, inputs: object | None) -> Iterator[feeds.Feed]:
+    if inputs is not None:
+        first = feeds.given(original.module, inputs)
+    else:
+        first = _first_that_works(original, decided)
+    yield first
+    yield from feeds.variations(first)
+
+
+def _first_that_works(original: ModuleRunner, decided: Decided) -> feeds.Feed:
+    problem = ""
+    for feed in feeds.derived(original.module, decided.graph):
         try:
-            numbers[node] = _fitting(node, new_parameters(node, steps), owners)
-        except Blocked as blocked:
-            into = [fold.node for fold in decided.folds if node in fold.into]
-            refused |= dict.fromkeys(into, blocked.obstacle)
-    return numbers, refused
-
-
-def _fitting(node: Node, arrays: Mapping[str, Array], owners: Owners) -> Mapping[str, Array]:
-    """The arrays, where the module has a place for each and its dtype holds the numbers."""
-    if "bias" in arrays and owners.bias_of(node) is None:
-        raise Blocked(Reason.NO_BIAS, node)
-    for array in arrays.values():
-        rounded(array, _dtype(node))
-    return arrays
-
-
-def _dtype(node: Node) -> str:
-    weight = node.parameters["weight"]
-    return str(getattr(weight, "dtype", ""))
-
-
-def _half_folded(decided: FoldPlan, graph: Graph) -> dict[Node, Obstacle]:
-    """BatchNorms of which another call stays: a module goes as a whole."""
-    gone = {fold.node for fold in decided.batch_norms}
-    kept = {node.name for node in decided.kept}
-    why = Obstacle(Reason.SEVERAL_CALLS)
-    return {node: why for node in gone if node.name in kept}
-
-
-def _put(node: Node, arrays: Mapping[str, Array], owners: Owners) -> None:
-    torch = importlib.import_module("torch")
-    weight = node.parameters["weight"]
-    place = owners.place(weight)  # type: ignore[arg-type]
-    assert place is not None
-    like = getattr(*place)
-    for role, array in arrays.items():
-        where = place if role == "weight" else owners.bias_of(node)
-        assert where is not None
-        owner, name = where
-        new = torch.from_numpy(array.copy()).to(dtype=like.dtype, device=like.device)
-        held = getattr(owner, name)
-        if held is None:
-            setattr(owner, name, torch.nn.Parameter(new, requires_grad=like.requires_grad))
+            original.run(feed, ())
+        except Exception as error:  # a size that does not fit
+            problem = problem or line(error)
         else:
-            held.data = new.reshape(held.shape)
-
-
-def _replace(module: Any, path: str, new: Any) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(module.get_submodule(parent) if parent else module, name, new)
+            return feed
+    raise CannotFold(f"the module does not run on random inputs: {problem}; {feeds.GIVE}")

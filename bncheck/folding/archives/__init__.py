@@ -1,0 +1,1 @@
+"""What folding needs of zip archives and pickles, to rewrite PyTorch's files without torch."""

@@ -1,0 +1,52 @@
+"""Which modules can be folded at all, and what to do with the others."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+from bncheck.errors import CannotFold
+
+WRAPPERS = {  # by class, and how to get at what they hold
+    "torch._dynamo.eval_frame.OptimizedModule": (
+        "is compiled: fold model._orig_mod, and compile the result"
+    ),
+    "torch.nn.parallel.distributed.DistributedDataParallel": (
+        "is wrapped for distributed training: fold model.module"
+    ),
+    "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": (
+        "holds shards of its parameters: gather them and fold the plain module"
+    ),
+}
+
+
+def is_exported_program(target: object) -> bool:
+    """Whether an object is what torch.export gives."""
+    export: Any = sys.modules.get("torch.export.exported_program")
+    return bool(export) and isinstance(target, export.ExportedProgram)
+
+
+def require_foldable(module: Any) -> None:
+    """Raise CannotFold for what is no module of plain code and real tensors."""
+    torch: Any = sys.modules.get("torch") or importlib.import_module("torch")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise CannotFold("is a ScriptModule: fold the nn.Module that it was made from")
+    if not isinstance(module, torch.nn.Module):
+        name = type(module).__name__
+        raise CannotFold(f"a {name} cannot be folded: give a path, nn.Module or ExportedProgram")
+    for kind in type(module).__mro__:
+        why = WRAPPERS.get(f"{kind.__module__}.{kind.__qualname__}")
+        if why:
+            raise CannotFold(f"the module {why}")
+    for each in module.modules():
+        for tensor in (*each._parameters.values(), *each._buffers.values()):
+            if tensor is not None:
+                _require_values(torch, tensor)
+
+
+def _require_values(torch: Any, tensor: Any) -> None:
+    if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
+        raise CannotFold("the module has lazy layers: run it once, so that they get their shapes")
+    if tensor.is_meta or hasattr(tensor, "fake_mode"):
+        raise CannotFold("the module is on the meta device, where tensors have no values")

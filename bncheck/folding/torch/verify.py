@@ -1,0 +1,128 @@
+"""Original and folded side by side, on the same arguments."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from bncheck.errors import CannotFold
+from bncheck.folding.comparison import Comparison, compare_output, compare_site, comparisons
+from bncheck.folding.result import Deviation, Verification
+from bncheck.folding.torch.feeds import Feed
+from bncheck.folding.torch.runs import Kept, Observed, Runner
+
+
+def verify(
+    original: Runner,
+    folded: Runner,
+    feeds: Iterable[Feed],
+    sites: Sequence[str],
+    tolerance: float | None = None,
+) -> Verification:
+    """Run both on every feed, and compare all outputs and what is made at the sites.
+
+    The first feed must work; of the others those are left out that the original does not take.
+    Raises CannotFold where the first does not, or where the folded model fails on any.
+    """
+    comparing = _Comparing(original, folded, sites, tolerance)
+    for feed in feeds:
+        comparing.compare(feed)
+    return Verification(
+        comparing.runs,
+        f"torch {importlib.import_module('torch').__version__}",
+        comparing.deviations(comparing.outputs),
+        comparing.deviations(comparing.sites),
+    )
+
+
+class _Comparing:
+    def __init__(
+        self, original: Runner, folded: Runner, sites: Sequence[str], tolerance: float | None
+    ) -> None:
+        self.runs = 0
+        self.outputs: dict[str, Comparison] = {}
+        self.sites = comparisons(sites)
+        self._original = original
+        self._folded = folded
+        self._tolerance = tolerance
+
+    @staticmethod
+    def deviations(comparisons: dict[str, Comparison]) -> tuple[Deviation, ...]:
+        """What came of all runs."""
+        return tuple(each.deviation() for each in comparisons.values())
+
+    def compare(self, feed: Feed) -> None:
+        """One feed, again until all sites were heard."""
+        waiting = [*self.sites]
+        before = self._run_original(feed, waiting)
+        if before is None:
+            return
+        self.runs += 1
+        self._compare(before, feed, with_outputs=True)
+        while waiting := [site for site in waiting if site not in before.sites]:
+            again = self._run_original(feed, waiting)
+            if again is None or not again.sites:  # the forward does not come by these
+                return
+            before = again
+            self._compare(before, feed, with_outputs=False)
+
+    def _run_original(self, feed: Feed, sites: Sequence[str]) -> Observed | None:
+        try:
+            return self._original.run(feed, sites)
+        except Exception as error:  # whatever the model's own code raises
+            if self.runs:
+                return None
+            raise CannotFold(f"the model does not run on the inputs: {line(error)}") from error
+
+    def _compare(self, before: Observed, feed: Feed, with_outputs: bool) -> None:
+        noisy = self._run_nudged(feed, [*before.sites]) or before
+        try:
+            after = self._folded.run(feed, [*before.sites])
+        except Exception as error:
+            raise CannotFold(f"the folded model does not run: {line(error)}") from error
+        if with_outputs:
+            self._compare_outputs(before, noisy, after)
+        for site, held in before.sites.items():
+            others = noisy.sites.get(site, held), after.sites.get(site, [])
+            self._compare_site(self.sites[site], held, *others)
+
+    def _run_nudged(self, feed: Feed, sites: Sequence[str]) -> Observed | None:
+        """What rounding alone does; None where the model cannot be run so."""
+        try:
+            return self._original.run_nudged(feed, sites)
+        except Exception:  # then the floor of the bound must do
+            return None
+
+    def _compare_outputs(self, before: Observed, noisy: Observed, after: Observed) -> None:
+        if before.outputs.keys() != after.outputs.keys():
+            raise CannotFold("the folded model gives other outputs")
+        for name, (array, dtype) in before.outputs.items():
+            into = self.outputs.setdefault(name, Comparison(name))
+            other = noisy.outputs.get(name, (array, dtype))[0]
+            other = other if other.shape == array.shape else array
+            compare_output(into, array, other, after.outputs[name][0], self._tolerance, dtype)
+
+    def _compare_site(
+        self, into: Comparison, before: list[Kept], noisy: list[Kept], after: list[Kept]
+    ) -> None:
+        if len(before) != len(after):
+            into.note(float("inf"), 0.0, 0.0, True)
+        for (array, dtype), (other, _), (folded, _) in zip(before, noisy, after, strict=False):
+            compare_site(into, array, folded, other, dtype)
+
+
+def line(error: Exception) -> str:
+    """The first line of an error."""
+    text = str(error).strip() or type(error).__name__
+    return text.partition("\n")[0][:200]
+
+
+def worst(proof: Verification) -> str:
+    """Where the folded model is farthest from what is allowed."""
+    failed = [each for each in (*proof.outputs, *proof.sites) if not each.within]
+    each: Any = max(failed, key=lambda each: each.max_abs / (each.bound or 1e-300))
+    return (
+        f"the folded model differs by {each.max_abs:.3g} at {each.name}, "
+        f"where {each.bound:.3g} is allowed"
+    )
