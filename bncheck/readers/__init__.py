@@ -65,6 +65,11 @@ def _reader(start: bytes, source: Source) -> Callable[[Source], tuple[Model, ...
         from bncheck.readers.folders import shards
 
         return shards.read if shards.looks_like_index(source) else None
+    if start[4:8] == b"ORTM":
+        from bncheck.readers import ort
+
+        if ort.looks_like_ort(source):
+            return ort.read
     from bncheck.readers import onnx
 
     return onnx.read if onnx.looks_like_onnx(source) else None

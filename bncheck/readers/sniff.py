@@ -36,6 +36,7 @@ _MAGICS = (
     (0, b"\x89HDF\r\n", f"is an HDF5 file (Keras?), which holds no PyTorch model: {_ASK_SOURCE}"),
     (0, b"GGUF", f"is a GGUF file, which cannot be checked: {_ASK_SOURCE}"),
     (4, b"TFL3", f"is a TensorFlow Lite model, which cannot be checked: {_ASK_SOURCE}"),
+    (4, b"ODTC", f"is an onnxruntime training checkpoint, which cannot be checked: {_ASK_SOURCE}"),
     (4, b"ET12", f"is an ExecuTorch program, which cannot be checked: {_ASK_SOURCE}"),
     (0, b"ftrt", f"is a TensorRT engine, which cannot be checked: {_ASK_SOURCE}"),
     (0, b"ptrt", f"is a TensorRT engine, which cannot be checked: {_ASK_SOURCE}"),

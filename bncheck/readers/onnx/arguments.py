@@ -1,21 +1,21 @@
-"""The arguments of ONNX operators, under PyTorch's names and in PyTorch's conventions.
+"""The arguments of ONNX operators as the attributes that bncheck.graph tells of.
 
 Every function takes an operation and the graph's constants, and leaves out what is not known.
-``padding`` of convolutions and pooling is "same" or a tuple: one number for each axis of space, or
-twice as many, first those before and then those after, where the two sides differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from bncheck.readers.conventions import same_padding
 from bncheck.readers.onnx.constants import Constants
 from bncheck.readers.onnx.operation import Operation, shortest
-from bncheck.readers.onnx.views import axes_of, cast_type, shape_asked_for
+from bncheck.readers.onnx.views import axes_of, cast_type
 
 Arguments = Callable[[Operation, Constants], dict[str, object]]
 TRAINING_IS_AN_ATTRIBUTE, TRAINING_IS_AN_INPUT = 14, 12  # of BatchNormalization, Dropout
 LAST_WITH_IS_TEST = 6
+OUTDATED = ("is_test", "spatial", "consumed_inputs")  # attributes that BatchNormalization had once
 
 
 def none(operation: Operation, constants: Constants) -> dict[str, object]:
@@ -24,18 +24,30 @@ def none(operation: Operation, constants: Constants) -> dict[str, object]:
 
 
 def convolution(operation: Operation, constants: Constants) -> dict[str, object]:
-    """Conv and ConvTranspose."""
-    return {
-        "groups": operation.integer("group", 1),
-        **_window(operation),
-        **_known(output_padding=operation.integers("output_padding")),
-    }
+    """Conv."""
+    weight = constants.get(operation.operand(1))
+    size = weight.shape[2:] if weight else None
+    return {"groups": operation.integer("group", 1), **_window(operation, size)}
+
+
+def transposed_convolution(operation: Operation, constants: Constants) -> dict[str, object]:
+    """ConvTranspose; where it asks for an ``output_shape``, that decides on the padding."""
+    found = convolution(operation, constants)
+    if operation.integers("output_shape") is not None:
+        return {name: value for name, value in found.items() if name != "padding"}
+    added = operation.integers("output_padding") or (0,) * _rank(found)
+    return {**found, **({"output_padding": added} if added else {})}
+
+
+def _rank(window: Mapping[str, object]) -> int:
+    size = window.get("kernel_size")
+    return len(size) if isinstance(size, tuple) else 0
 
 
 def pooling(operation: Operation, constants: Constants) -> dict[str, object]:
     """MaxPool and AveragePool."""
     return {
-        **_window(operation),
+        **_window(operation, None),
         "ceil_mode": operation.flag("ceil_mode"),
         "count_include_pad": operation.flag("count_include_pad"),
     }
@@ -46,26 +58,49 @@ def global_pooling(operation: Operation, constants: Constants) -> dict[str, obje
     return {"output_size": 1}
 
 
-def _window(operation: Operation) -> dict[str, object]:
-    return {
-        "padding": _padding(operation),
-        **_known(
-            kernel_size=operation.integers("kernel_shape"),
-            stride=operation.integers("strides"),
-            dilation=operation.integers("dilations"),
-        ),
-    }
+def _window(operation: Operation, weight: tuple[int, ...] | None) -> dict[str, object]:
+    """A window as large as the operation says, else as its weight is."""
+    size = operation.integers("kernel_shape") or weight
+    ones = (1,) * len(size) if size else None
+    stride = operation.integers("strides") or ones
+    dilation = operation.integers("dilations") or ones
+    return known(
+        kernel_size=size,
+        stride=stride,
+        dilation=dilation,
+        padding=_padding(operation, size, stride, dilation),
+    )
 
 
-def _padding(operation: Operation) -> str | tuple[int, ...]:
-    if operation.text("auto_pad", "NOTSET").startswith("SAME"):
-        return "same"
-    pads = operation.integers("pads") or ()
+Window = tuple[int, ...] | None
+
+
+def _padding(
+    operation: Operation, size: Window, stride: Window, dilation: Window
+) -> str | tuple[int, ...] | None:
+    word = operation.text("auto_pad", "NOTSET")
+    if word.startswith("SAME"):
+        return _same_padding(word, size, stride, dilation)
+    pads = operation.integers("pads")
+    if not pads or word == "VALID":
+        return None if size is None else (0,) * len(size)
     half = len(pads) // 2
     return pads[:half] if pads[:half] == pads[half:] else pads
 
 
-def _known(**arguments: object) -> dict[str, object]:
+def _same_padding(
+    word: str, size: Window, stride: Window, dilation: Window
+) -> str | tuple[int, ...]:
+    if not size or not dilation or not stride or set(stride) != {1}:
+        return "same"
+    sides = same_padding(size, dilation)
+    if word == "SAME_UPPER" or len(sides) == len(size):
+        return sides
+    return (*sides[len(size) :], *sides[: len(size)])
+
+
+def known(**arguments: object) -> dict[str, object]:
+    """The arguments that are not None."""
     return {name: value for name, value in arguments.items() if value is not None}
 
 
@@ -80,8 +115,13 @@ def gemm(operation: Operation, constants: Constants) -> dict[str, object]:
 
 
 def matmul(operation: Operation, constants: Constants) -> dict[str, object]:
-    """MatMul, as the Gemm that it is."""
-    return {"transA": False, "transB": False, "alpha": 1.0, "beta": 1.0}
+    """MatMul, as the Gemm that it is, but without a place for a bias."""
+    return {"transA": False, "transB": False, "alpha": 1.0}
+
+
+def upright_matmul(operation: Operation, constants: Constants) -> dict[str, object]:
+    """MatMul whose right side is the transpose of what is stored."""
+    return {**matmul(operation, constants), "transB": True}
 
 
 def batch_norm(operation: Operation, constants: Constants) -> dict[str, object]:
@@ -90,7 +130,11 @@ def batch_norm(operation: Operation, constants: Constants) -> dict[str, object]:
         **eps(operation, constants),
         "momentum": round(1 - operation.real("momentum", 0.9), 9),
         "training": _batch_norm_trains(operation),
+        "version": operation.version,
     }
+    outdated = tuple(name for name in OUTDATED if name in operation.attributes)
+    if outdated:
+        arguments["outdated"] = outdated
     return arguments if operation.flag("spatial", True) else {**arguments, "spatial": False}
 
 
@@ -115,7 +159,7 @@ def skip_eps(operation: Operation, constants: Constants) -> dict[str, object]:
 def group_norm(operation: Operation, constants: Constants) -> dict[str, object]:
     """GroupNormalization, and GroupNorm of onnxruntime."""
     groups = operation.integer("num_groups", None) or operation.integer("groups", None)
-    return {**eps(operation, constants), **_known(num_groups=groups)}
+    return {**eps(operation, constants), **known(num_groups=groups)}
 
 
 def layer_norm(operation: Operation, constants: Constants) -> dict[str, object]:
@@ -126,7 +170,7 @@ def layer_norm(operation: Operation, constants: Constants) -> dict[str, object]:
 def local_response_norm(operation: Operation, constants: Constants) -> dict[str, object]:
     """LRN; PyTorch calls the bias k."""
     return {
-        **_known(size=operation.integer("size", None)),
+        **known(size=operation.integer("size", None)),
         "alpha": operation.real("alpha", 1e-4),
         "beta": operation.real("beta", 0.75),
         "k": operation.real("bias", 1.0),
@@ -138,14 +182,14 @@ def dropout(operation: Operation, constants: Constants) -> dict[str, object]:
     if operation.version < TRAINING_IS_AN_INPUT:
         active = operation.version <= LAST_WITH_IS_TEST and not operation.flag("is_test")
         return {"p": operation.real("ratio", 0.5), "training": active}
-    training = _scalar(operation, 2, constants, 0.0)
-    return _known(
-        p=_scalar(operation, 1, constants, 0.5),
+    training = scalar(operation, 2, constants, 0.0)
+    return known(
+        p=scalar(operation, 1, constants, 0.5),
         training=None if training is None else training != 0,
     )
 
 
-def _scalar(
+def scalar(
     operation: Operation, position: int, constants: Constants, default: float
 ) -> float | None:
     if not operation.operand(position):
@@ -154,14 +198,26 @@ def _scalar(
     return shortest(numbers[0]) if numbers and len(numbers) == 1 else None
 
 
-def elementwise(operation: Operation, constants: Constants) -> dict[str, object]:
-    """Add, Sub, Mul and Div. ``reversed``: a constant from which, or by which, data is taken.
+def instance_norm(operation: Operation, constants: Constants) -> dict[str, object]:
+    """InstanceNormalization, which keeps no statistics."""
+    return {**eps(operation, constants), "use_input_stats": True}
 
-    ``axis`` is given where opset 6 or older broadcasts the second operand from that axis on.
-    """
-    left = operation.op in ("Sub", "Div") and operation.operand(1) not in constants
-    taken = left and operation.operand(0) in constants
-    return _known(reversed=taken or None, axis=operation.integer("axis", None))
+
+def homogeneous(operation: Operation, constants: Constants) -> dict[str, object]:
+    """For functions that a positive factor passes through."""
+    return {"homogeneous": True}
+
+
+def elementwise(operation: Operation, constants: Constants) -> dict[str, object]:
+    """Add, Sub, Mul and Div of data and a constant, or of two data."""
+    subtract, divide = operation.op == "Sub", operation.op == "Div"
+    taken = (subtract or divide) and operation.operand(1) not in constants
+    return known(
+        subtract=subtract or None,
+        divide=divide or None,
+        reversed=(taken and operation.operand(0) in constants) or None,
+        axis=operation.integer("axis", None),
+    )
 
 
 def cast(operation: Operation, constants: Constants) -> dict[str, object]:
@@ -169,70 +225,9 @@ def cast(operation: Operation, constants: Constants) -> dict[str, object]:
     return {"dtype": cast_type(operation)}
 
 
-def resize(operation: Operation, constants: Constants) -> dict[str, object]:
-    """Resize and Upsample; the mode is "nearest", "linear" or "cubic"."""
-    return {"mode": operation.text("mode", "nearest")}
-
-
-def pad(operation: Operation, constants: Constants) -> dict[str, object]:
-    """Pad; ``padding`` covers all axes, or ``axes`` of them: all before, then all after."""
-    name = "paddings" if operation.version < 2 else "pads"
-    old = operation.version < 11
-    mode = operation.text("mode", "constant")
-    return _known(
-        mode={"edge": "replicate", "wrap": "circular"}.get(mode, mode),
-        padding=operation.integers(name) if old else constants.integers(operation.operand(1)),
-        value=operation.real("value", 0.0) if old else _scalar(operation, 2, constants, 0.0),
-        axes=constants.integers(operation.operand(3)),
-    )
-
-
-def axis(operation: Operation, constants: Constants) -> dict[str, object]:
-    """Concat, Split, Gather: the axis at which they join or part."""
-    default = 1 if operation.op in ("Concat", "QuantizeLinear", "DequantizeLinear") else 0
-    return {"axis": operation.integer("axis", default)}
-
-
-def cut(operation: Operation, constants: Constants) -> dict[str, object]:
-    """Slice: attributes before opset 10, inputs since."""
-    names = ("starts", "ends", "axes", "steps")
-    if operation.version < 10:
-        return _known(**{name: operation.integers(name) for name in names})
-    values = (constants.integers(operation.operand(i)) for i in range(1, 5))
-    return _known(**dict(zip(names, values, strict=True)))
-
-
-def reshape(operation: Operation, constants: Constants) -> dict[str, object]:
-    """Reshape: the shape that is asked for, with 0 for "as it was" and -1 for "the rest"."""
-    return _known(shape=shape_asked_for(operation, constants.integers))
-
-
-def flatten(operation: Operation, constants: Constants) -> dict[str, object]:
-    """Flatten: two dimensions, parted before the axis."""
-    return {"axis": operation.integer("axis", 1)}
-
-
-def squeeze(operation: Operation, constants: Constants) -> dict[str, object]:
-    """Squeeze and Unsqueeze."""
-    return _known(axes=axes_of(operation, constants.integers))
-
-
-def transpose(operation: Operation, constants: Constants) -> dict[str, object]:
-    """Transpose; without ``perm`` it reverses the axes."""
-    return _known(perm=operation.integers("perm"))
-
-
-def shuffle(operation: Operation, constants: Constants) -> dict[str, object]:
-    """DepthToSpace and SpaceToDepth."""
-    return {
-        "block_size": operation.integer("blocksize", 1),
-        "mode": operation.text("mode", "DCR"),
-    }
-
-
 def mean(operation: Operation, constants: Constants) -> dict[str, object]:
     """ReduceMean; without axes it reduces all, or (``noop_with_empty_axes``) none."""
     return {
         "keepdim": operation.flag("keepdims", True),
-        **_known(axes=axes_of(operation, constants.integers)),
+        **known(axes=axes_of(operation, constants.integers)),
     }

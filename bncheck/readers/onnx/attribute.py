@@ -20,7 +20,7 @@ from bncheck.readers.onnx.protobuf import (
     quoted,
     signed,
 )
-from bncheck.readers.onnx.tensor import COST, TensorProto, integers, read_sparse_tensor, read_tensor
+from bncheck.readers.onnx.tensor import TensorProto, integers, read_sparse_tensor, read_tensor
 
 Value = (
     float | int | str | TensorProto | Span | tuple[float, ...] | tuple[int, ...] | tuple[Span, ...]
@@ -29,6 +29,7 @@ Items = list[tuple[int, int]]
 
 LONGEST_LIST = 64 << 10  # bytes; what is longer is data (a forest's trees), no argument of a layer
 LONGEST_STRING = 1 << 10
+COST_OF_ATTRIBUTE = 12  # as COST
 
 
 class Held(IntEnum):
@@ -105,7 +106,7 @@ _ZEROS: dict[Held | None, Value] = {
 def read_attribute(walker: Walker, span: Span) -> Attribute:
     """An AttributeProto. Raises UnreadableModel where it holds two values, or not what it says."""
     name = reference = ""
-    walker.charge(COST)
+    walker.charge(COST_OF_ATTRIBUTE)
     declared = held = 0
     items: Items = []
     long = span.end - span.begin > LONGEST_LIST

@@ -8,7 +8,7 @@ body captures keeps the name it has outside. Names that would clash get a number
 from __future__ import annotations
 
 from collections import ChainMap, Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
@@ -16,8 +16,8 @@ from itertools import zip_longest
 from bncheck.errors import UnreadableModel
 from bncheck.graph import Shape
 from bncheck.readers.onnx.operation import Operation
-from bncheck.readers.onnx.proto import FunctionProto, GraphProto, ModelProto, NodeProto, read_graph
-from bncheck.readers.onnx.protobuf import Span, Walker, quoted
+from bncheck.readers.onnx.proto import FunctionProto, GraphProto, ModelProto, NodeProto
+from bncheck.readers.onnx.protobuf import Span, quoted
 from bncheck.readers.onnx.scope import (
     Bound,
     Scope,
@@ -52,13 +52,13 @@ class Inliner:
     ``originals`` gives the name in the file of each value that had to be renamed.
     """
 
-    def __init__(self, walker: Walker, model: ModelProto) -> None:
+    def __init__(self, model: ModelProto, read_body: Callable[[Span], GraphProto]) -> None:
         self.inputs: tuple[str, ...] = ()
         self.outputs: tuple[str, ...] = ()
         self.shapes: dict[str, Shape] = {}
         self.originals: dict[str, str] = {}
-        self._walker = walker
         self._model = model
+        self._read_body = read_body
         self._functions = _by_key(model.functions)
         self._outermost = Scope(model.opsets, model.graph.shapes)
         self._bodies: dict[Span, GraphProto] = {}
@@ -111,6 +111,7 @@ class Inliner:
             self._find_all(scope, node),
             self._declare_all(scope, node.outputs),
             filled_in(node, scope),
+            proto=node,
         )
 
     def _call(self, function: FunctionProto, node: NodeProto, scope: Scope) -> Iterator[Step]:
@@ -154,7 +155,7 @@ class Inliner:
 
     def _body(self, span: Span) -> GraphProto:
         if span not in self._bodies:
-            self._bodies[span] = read_graph(self._walker, span)
+            self._bodies[span] = self._read_body(span)
         graph = self._bodies[span]
         self._spend(len(graph.initializers), len(graph.inputs) + len(graph.outputs))
         return graph
@@ -185,9 +186,17 @@ class Inliner:
             self.shapes.setdefault(flat, scope.shapes[local])
         return flat
 
+    def new_name(self, like: str) -> str:
+        """The name of one more value, which has the shape of another."""
+        name = self._untaken(like)
+        if like in self.shapes:
+            self.shapes[name] = self.shapes[like]
+        return name
+
     def _unique(self, local: str, scope: Scope) -> str:
-        if scope is self._outermost:
-            return local
+        return local if scope is self._outermost else self._untaken(local)
+
+    def _untaken(self, local: str) -> str:
         flat = local
         while flat in self._taken:
             self._copies[local] += 1

@@ -16,7 +16,12 @@ from bncheck.tensor import Tensor
 NAMING_ROLES = ("running_mean", "running_var", "weight", "bias")
 FIRST_WITH_A_SCALE_PER_CHANNEL = 21  # GroupNormalization
 _NOT_HELD = unknown(
-    (NormLayer.track_running_stats, NormLayer.requires_grad, NormLayer.num_batches_tracked),
+    (
+        NormLayer.track_running_stats,
+        NormLayer.requires_grad,
+        NormLayer.num_batches_tracked,
+        NormLayer.foreign_names,
+    ),
     "an ONNX graph holds none",
     "check the checkpoint it was exported from",
 )
@@ -42,11 +47,13 @@ def layers(
 ) -> tuple[NormLayer, ...]:
     """A layer for each normalization, in order, under names that are unique.
 
-    Nodes that read the same stored parameters are calls of one layer.
+    Nodes that read the same stored parameters are calls of one layer. What normalizes parameters
+    alone (weight standardization) is no layer.
     """
     by_layer: dict[Hashable, list[Normalization]] = {}
     for each in found:
-        by_layer.setdefault(_identity(each), []).append(each)
+        if not graph.inputs or graph.depends_on_input(each.node.inputs[0]):
+            by_layer.setdefault(_identity(each), []).append(each)
     firsts = [calls[0] for calls in by_layer.values()]
     names = _unique((_name(each, originals), each.node.name) for each in firsts)
     return tuple(
@@ -102,11 +109,12 @@ def _facts(each: Normalization, graph: Graph) -> dict[str, object]:
         "affine": "weight" in each.node.parameters,
         "num_features": _num_features(each),
     }
-    if "eps" in arguments:
-        facts["eps"] = arguments["eps"]
+    facts |= {name: arguments[name] for name in ("eps", "num_groups") if name in arguments}
     if each.kind in BATCH_KINDS:
         facts |= {name: arguments[name] for name in ("momentum", "training")}
         facts |= _statistics(each, graph)
+    elif each.kind == "instance":
+        facts["has_running_stats"] = False  # the operator has none
     return facts
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 
 from bncheck.errors import UnreadableModel
 from bncheck.readers.onnx.attribute import Attribute, Held
+from bncheck.readers.onnx.proto import NodeProto
 from bncheck.readers.onnx.protobuf import quoted
 from bncheck.readers.onnx.tensor import TensorProto
 
@@ -19,7 +20,8 @@ T = TypeVar("T")
 class Operation:
     """A node of the flat graph. ``version`` is that of its domain; "" is ONNX's own domain.
 
-    ``opaque``: stands for the way into or out of a body, whatever ``op`` is called.
+    ``opaque``: stands for the way into or out of a body, whatever ``op`` is called. ``proto`` is
+    the node of the file where it stands for exactly one.
     """
 
     op: str
@@ -30,6 +32,7 @@ class Operation:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     opaque: bool = False
+    proto: NodeProto | None = None
 
     def operand(self, position: int) -> str:
         """An input's name, "" where it is absent."""

@@ -23,11 +23,15 @@ from bncheck.readers.onnx.tensor import (
 )
 
 FIRST_IR_WITH_OPSETS = 3
+COST_OF_NODE = 30  # as COST
 
 
 @dataclass(slots=True)
 class NodeProto:
-    """One node; ``rewrites`` names the rules of onnxscript's rewriter that made it."""
+    """One node; ``rewrites`` names the rules of onnxscript's rewriter that made it.
+
+    ``span`` is where its message lies, in a file of protobuf.
+    """
 
     op: str = ""
     domain: str = ""
@@ -37,6 +41,7 @@ class NodeProto:
     outputs: list[str] = field(default_factory=list)
     attributes: dict[str, Attribute] = field(default_factory=dict)
     rewrites: tuple[str, ...] = ()
+    span: Span | None = None
 
     def __str__(self) -> str:
         kind = f"{quoted(self.op)} node"
@@ -138,7 +143,7 @@ def _read_function(walker: Walker, span: Span) -> FunctionProto:
         elif number == 9:
             _add_opset(function.opsets, walker, at)
         elif number == 11:
-            _add_attribute(function.defaults, read_attribute(walker, at))
+            add_attribute(function.defaults, read_attribute(walker, at))
         elif number == 12:
             _read_value_info(walker, at, function.shapes)
         elif number == 4:
@@ -153,15 +158,15 @@ def _read_function(walker: Walker, span: Span) -> FunctionProto:
 
 
 def _read_node(walker: Walker, span: Span) -> NodeProto:
-    node = NodeProto()
-    walker.charge(COST)
+    node = NodeProto(span=span)
+    walker.charge(COST_OF_NODE)
     for number, value, end in walker.fields(span, _NODE):
         if number == 1:
             node.inputs.append(walker.text((value, end)))
         elif number == 2:
             node.outputs.append(walker.text((value, end)))
         elif number == 5:
-            _add_attribute(node.attributes, read_attribute(walker, Span(value, end)))
+            add_attribute(node.attributes, read_attribute(walker, Span(value, end)))
         elif number == 4:
             node.op = walker.word((value, end))
         elif number == 3:
@@ -189,7 +194,8 @@ def _read_rewrites(walker: Walker, span: Span) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(","))
 
 
-def _add_attribute(attributes: dict[str, Attribute], attribute: Attribute) -> None:
+def add_attribute(attributes: dict[str, Attribute], attribute: Attribute) -> None:
+    """Add to the attributes of a node; raises UnreadableModel where the name is taken."""
     if attributes.setdefault(attribute.name, attribute) is not attribute:
         raise UnreadableModel(f"gives one node two attributes {quoted(attribute.name)}")
 
@@ -211,6 +217,7 @@ def _add_opset(opsets: dict[str, int], walker: Walker, span: Span) -> None:
 
 def _read_value_info(walker: Walker, span: Span, shapes: dict[str, Shape]) -> str:
     """The name of a value, whose shape is noted where it is given."""
+    walker.charge(COST)
     name, shape = "", None
     for number, value, end in walker.fields(span, _NAMED_AND_TYPED):
         if number == 1:

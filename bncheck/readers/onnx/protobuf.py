@@ -32,7 +32,8 @@ LONGEST_HEADER = 20  # a tag and a number or length, ten bytes each
 LONGEST_WORD = 64
 LONGEST_TEXT = 1 << 20
 LONGEST_QUOTE = 80
-BUDGET = 20_000_000  # fields
+BUDGET = 12_000_000  # fields; what is kept counts as several, by the memory that it takes
+KEPT_TEXT = 5
 ADVICE = "download it again, or export it again"
 
 
@@ -97,8 +98,10 @@ class Walker:
 
     def text(self, span: tuple[int, int]) -> str:
         """A UTF-8 string of at most LONGEST_TEXT bytes; raises UnreadableModel for others."""
-        if span[1] - span[0] > LONGEST_TEXT:
+        length = span[1] - span[0]
+        if length > LONGEST_TEXT:
             damaged(span[0], "a name that is a million bytes long")
+        self._spent += KEPT_TEXT + (length >> 4)
         try:
             return self.payload(span).decode()
         except UnicodeDecodeError:
@@ -197,7 +200,13 @@ def packed(data: bytes) -> Iterator[int]:
 
 def quoted(text: str) -> str:
     """Text of a file for a message: on one line, and not too long."""
-    return repr(text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "...")
+    return repr(brief(text))
+
+
+def brief(value: object) -> str:
+    """What stands for a value in a message: as much of it as fits."""
+    text = str(value)
+    return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "..."
 
 
 def damaged(at: int, what: str) -> NoReturn:

@@ -15,6 +15,7 @@ from bncheck.readers.onnx.protobuf import (
     PAYLOAD,
     Span,
     Walker,
+    brief,
     packed,
     quoted,
     signed,
@@ -54,7 +55,7 @@ DATA_TYPES = [
     "float6e3m2",
 ]
 MOST_DIMENSIONS = 64
-COST = 10  # memory of a message that is kept, in fields
+COST = 20  # memory of a message that is kept, in fields
 
 
 class DataField(IntEnum):
@@ -134,7 +135,7 @@ def read_tensor(walker: Walker, span: Span) -> TensorProto:
             _hold(tensor, DataField(number), Span(value, end))
     tensor.shape = shape(dims, tensor.name)
     tensor.external = entries if external else None
-    _require_one_place(tensor)
+    require_one_place(tensor)
     return tensor
 
 
@@ -186,7 +187,8 @@ def _hold(tensor: TensorProto, held: DataField, span: Span) -> None:
         tensor.raw = span
 
 
-def _require_one_place(tensor: TensorProto) -> None:
+def require_one_place(tensor: TensorProto) -> None:
+    """Raise UnreadableModel for values that are stored twice, or in another number than said."""
     if tensor.external is not None and tensor.held is not None:
         raise UnreadableModel(f"holds the values of tensor {quoted(tensor.name)} twice")
     size = itemsize(tensor.dtype)
@@ -194,6 +196,6 @@ def _require_one_place(tensor: TensorProto) -> None:
         held, wanted = tensor.raw.end - tensor.raw.begin, math.prod(tensor.shape) * size
         if held != wanted:
             raise UnreadableModel(
-                f"is damaged: tensor {quoted(tensor.name)} of shape {list(tensor.shape)} "
-                f"holds {held} bytes instead of {wanted}"
+                f"is damaged: tensor {quoted(tensor.name)} of shape {brief([*tensor.shape])} "
+                f"holds {held} bytes instead of {brief(wanted)}"
             )

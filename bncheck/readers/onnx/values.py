@@ -5,12 +5,22 @@ from __future__ import annotations
 import math
 import sys
 from array import array
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
-from bncheck.readers.onnx.protobuf import DOUBLES, FLOATS, INTEGERS, Walker, packed, quoted, signed
+from bncheck.readers.limits import ElementBudget
+from bncheck.readers.onnx.protobuf import (
+    DOUBLES,
+    FLOATS,
+    INTEGERS,
+    Walker,
+    brief,
+    packed,
+    quoted,
+    signed,
+)
 from bncheck.readers.onnx.tensor import DataField, TensorProto
 from bncheck.readers.source import Source
 from bncheck.tensor import DTYPES, Tensor, decode
@@ -31,6 +41,7 @@ class Storage:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._budget = ElementBudget()
         self._latest: tuple[str, Source] | None = None  # one: a model may have a file per tensor
 
     def tensor(self, proto: TensorProto, key: Hashable) -> Tensor:
@@ -46,6 +57,7 @@ class Storage:
             raise UnreadableModel(
                 f"holds tensor {quoted(proto.name)} in segments, which nothing reads"
             )
+        self._budget.decode(math.prod(proto.shape))
         if proto.external is not None:
             return self._load_external(proto, proto.external)
         if proto.raw is not None:
@@ -89,7 +101,7 @@ def _load_typed(source: Source, proto: TensorProto) -> array[float]:
     values = read(source, proto, expected)
     if len(values) != math.prod(proto.shape):
         raise UnreadableModel(
-            f"is damaged: tensor {quoted(proto.name)} of shape {list(proto.shape)} "
+            f"is damaged: tensor {quoted(proto.name)} of shape {brief([*proto.shape])} "
             f"holds {len(values)} values"
         )
     return values
@@ -107,16 +119,23 @@ def _fixed(source: Source, proto: TensorProto, number: DataField) -> array[float
 def _varints(source: Source, proto: TensorProto, number: DataField) -> array[float]:
     walker = Walker(source)
     convert = _CONVERSIONS[number]
-    raw: array[float] = array(DTYPES[proto.dtype][1] or "H")  # 16-bit floats lie there as bits
+    bits = DTYPES[proto.dtype][1] or "H"  # 16-bit floats lie there as their bits
     try:
-        for _, value, end in walker.fields(proto.span, {number: INTEGERS}):
-            numbers = (value,) if end == -1 else packed(walker.payload((value, end)))
-            raw.extend(array(raw.typecode, map(convert, numbers)))
+        raw: array[float] = array(bits, map(convert, _numbers(walker, proto, number)))
     except OverflowError:
         raise UnreadableModel(
             f"is damaged: tensor {quoted(proto.name)} holds what is no {proto.dtype}"
         ) from None
     return decode(raw.tobytes(), proto.dtype, sys.byteorder)
+
+
+def _numbers(walker: Walker, proto: TensorProto, number: DataField) -> Iterator[int]:
+    """The unsigned numbers of a repeated field, of which some may be packed."""
+    for _, value, end in walker.fields(proto.span, {number: INTEGERS}):
+        if end == -1:
+            yield value
+        else:
+            yield from packed(walker.payload((value, end)))
 
 
 def _int32(value: int) -> int:

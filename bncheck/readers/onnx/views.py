@@ -7,33 +7,38 @@ from array import array
 from collections.abc import Callable
 from functools import partial
 from struct import pack, unpack
+from typing import TypeVar
 
 from bncheck.facts import Unknown, UnknownFact
 from bncheck.readers.onnx.operation import Operation
 from bncheck.readers.onnx.tensor import MOST_DIMENSIONS, data_type
+from bncheck.readers.transposition import transposed
 from bncheck.tensor import DTYPES, Tensor
 
 Shape = tuple[int, ...]
+T = TypeVar("T")
 Integers = Callable[[str], Shape | None]  # the elements of a small constant, where it is one
 
+MOST_EXPANDED = 2**20
 EXACT_IN_FLOAT64 = frozenset(DTYPES) - {"int64", "uint64"}
 
 
 def view(operation: Operation, source: Tensor, integers: Integers) -> Tensor | None:
     """The constant that an operation makes of its first input; None where it does more than that.
 
-    A transposition that moves elements, and a cast that bncheck does not compute, give a constant
-    whose values are unknown.
+    A cast that bncheck does not compute gives a constant whose values are unknown.
     """
     if operation.op == "Cast":
         return _cast(operation, source)
+    if operation.op == "Transpose":
+        return _transpose(operation, source)
+    if operation.op == "Expand":
+        return _expand(operation, source, integers)
     reshape = _SHAPES.get(operation.op)
     shape = reshape(operation, source.shape, integers) if reshape else None
     if shape is None or math.prod(shape) != source.numel:
         return None
-    moved = operation.op == "Transpose" and _moves(operation, source.shape)
-    load = partial(_unknown, "transposed in the graph") if moved else partial(_same, source)
-    return Tensor(shape, source.dtype, load, operation.outputs[0])
+    return Tensor(shape, source.dtype, partial(_same, source), operation.outputs[0])
 
 
 def _same(source: Tensor) -> array[float]:
@@ -61,7 +66,7 @@ def _reshape(operation: Operation, shape: Shape, integers: Integers) -> Shape | 
     return tuple(rest if size == -1 else size for size in wanted)
 
 
-def shape_asked_for(operation: Operation, integers: Integers) -> Shape | None:
+def shape_asked_for(operation: Operation, integers: Callable[[str], T | None]) -> Shape | T | None:
     """The shape that a Reshape gets: an attribute at first, an input since opset 5."""
     old = operation.version < 5
     return operation.integers("shape") if old else integers(operation.operand(1))
@@ -92,20 +97,30 @@ def _unsqueeze(operation: Operation, shape: Shape, integers: Integers) -> Shape 
     return tuple(1 if i in axes else next(sizes) for i in range(len(shape) + len(axes)))
 
 
-def _transpose(operation: Operation, shape: Shape, integers: Integers) -> Shape | None:
-    order = _permutation(operation, shape)
-    return tuple(shape[i] for i in order) if sorted(order) == [*range(len(shape))] else None
+def _transpose(operation: Operation, source: Tensor) -> Tensor | None:
+    order = order_of(operation, len(source.shape))
+    if sorted(order) != [*range(len(source.shape))]:
+        return None
+    return transposed(source, order, operation.outputs[0])
 
 
-def _permutation(operation: Operation, shape: Shape) -> Shape:
+def _expand(operation: Operation, source: Tensor, integers: Integers) -> Tensor | None:
+    """One number in many places: so exporters write the bias that a convolution does not have."""
+    shape = integers(operation.operand(1))
+    if shape is None or source.numel != 1 or not 0 <= math.prod(shape) <= MOST_EXPANDED:
+        return None
+    shape = (1,) * (len(source.shape) - len(shape)) + shape
+    return Tensor(shape, source.dtype, partial(_repeated, source, shape), operation.outputs[0])
+
+
+def _repeated(source: Tensor, shape: Shape) -> array[float]:
+    return source.values * math.prod(shape)
+
+
+def order_of(operation: Operation, rank: int) -> Shape:
+    """Which axis of its input each axis of a Transpose is: it reverses them unless it is told."""
     order = operation.integers("perm")
-    return tuple(reversed(range(len(shape)))) if order is None else order
-
-
-def _moves(operation: Operation, shape: Shape) -> bool:
-    """Whether a transposition changes the order of elements: axes of size one do not count."""
-    order = [i for i in _permutation(operation, shape) if shape[i] != 1]
-    return order != sorted(order)
+    return tuple(reversed(range(rank))) if order is None else order
 
 
 def axes_of(operation: Operation, integers: Integers) -> Shape | None:
@@ -127,11 +142,11 @@ def _axes(operation: Operation, rank: int, integers: Integers) -> set[int] | Non
 
 _SHAPES: dict[str, Callable[[Operation, Shape, Integers], Shape | None]] = {
     "Identity": _identity,
+    "CastLike": _identity,  # to what flows there, whose type no bias is compared with
     "Reshape": _reshape,
     "Flatten": _flatten,
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
-    "Transpose": _transpose,
 }
 
 
@@ -153,7 +168,8 @@ def _rounded(source: Tensor, dtype: str) -> array[float]:
     if dtype == source.dtype:
         return source.values
     rounding = _ROUNDING.get(dtype)
-    if rounding is None or source.dtype not in EXACT_IN_FLOAT64:
+    exact = source.dtype in EXACT_IN_FLOAT64 or all(abs(v) <= 2**53 for v in source.values)
+    if rounding is None or not exact:
         return _unknown(f"cast from {source.dtype} to {dtype} in the graph")
     return rounding(source.values)
 
