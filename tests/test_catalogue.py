@@ -21,7 +21,8 @@ from bncheck.finding import Level
 PAGES = sorted((Path(__file__).parents[1] / "rules").iterdir())
 RULES = list(catalogue.load().values())
 OPTION_TYPES = (float, int, bool, str)
-HELPERS = {"values", "words"}  # modules of bncheck.checks that hold no checks
+# Modules of bncheck.checks that hold no checks.
+HELPERS = {"calls", "defaults", "deviation", "memory", "scaling", "topology", "values", "words"}
 PAGE = """+++
 id = "BN999"
 name = "sample"
@@ -68,7 +69,7 @@ def test_headings_are_fixed_and_have_text(rule: Rule) -> None:
 @pytest.mark.parametrize("rule", RULES, ids=by_id)
 def test_front_matter(rule: Rule) -> None:
     assert re.fullmatch(r"BN[1-9]\d\d", rule.id)
-    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", rule.name)
+    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z]+)*", rule.name)
     assert rule.kinds
     assert rule.evidence
     assert rule.status in ("stable", "preview", "deprecated")

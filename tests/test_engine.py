@@ -112,11 +112,13 @@ def test_a_check_may_ask_for_the_model_and_for_options() -> None:
     [
         ('["batch"]', ["batch"]),
         ('["rms", "layer"]', ["layer"]),
+        ('["group"]', ["unknown"]),
+        ('["layer"]', ["layer", "unknown"]),
         ('"all"', ["batch", "layer", "unknown"]),
     ],
 )
 def test_kinds(kinds: str, asked: list[str]) -> None:
-    """A layer of unknown kind is only for rules that hold for every kind."""
+    """A layer of unknown kind is for rules that hold for every kind, or for what it may be."""
     three = model(layer("batch"), layer("layer", "layer"), layer("unknown", None))
     found = assess(three, [rule(everywhere, kinds=kinds)])
     assert [name for _, name in names(found)] == asked

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
+from bncheck.checks.calls import sees_data
 from bncheck.checks.values import PER_ELEMENT
-from bncheck.checks.words import channels, is_onnx, where
+from bncheck.checks.words import CLASS, LISTED, channels, is_onnx, some, where
+from bncheck.facts import UnknownFact
 from bncheck.finding import Level, Observation
 from bncheck.model import Model, NormLayer
 from bncheck.tensor import Tensor
@@ -37,6 +40,40 @@ def momentum_out_of_range(layer: NormLayer, model: Model) -> Iterator[Observatio
             "overshoots or diverges, and running_var can turn negative.",
             {"momentum": momentum},
         )
+
+
+def momentum_zero(layer: NormLayer, model: Model) -> Iterator[Observation]:
+    """BN502: a momentum with which no batch changes the running statistics."""
+    if layer.momentum == 0 and _updates(layer, model) and not _is_frozen(layer):
+        yield Observation(
+            f"momentum is {_momentum(0.0, model)}: no batch changes running_mean and running_var, "
+            "which stay as they were made or loaded, whatever becomes of the weights.",
+            {"momentum": 0.0},
+        )
+
+
+def momentum_one(layer: NormLayer, model: Model) -> Iterator[Observation]:
+    """BN504: a momentum with which only the last batch counts."""
+    if layer.momentum == 1 and layer.get(NormLayer.has_running_stats, True):
+        yield Observation(
+            f"momentum is {_momentum(1.0, model)}: running_mean and running_var are those of the "
+            "last batch alone.",
+            {"momentum": 1.0},
+        )
+
+
+def _updates(layer: NormLayer, model: Model) -> bool:
+    """Whether training updates the layer, or would: an inference graph never does again."""
+    if not layer.get(NormLayer.has_running_stats, True):
+        return False
+    if model.content != "graph":
+        return True
+    return layer.training and any(sees_data(call, model) for call in layer.calls)
+
+
+def _is_frozen(layer: NormLayer) -> bool:
+    """Whether weight and bias are frozen too, so that the layer is meant to stay as it is."""
+    return not layer.get(NormLayer.requires_grad, True)
 
 
 def _momentum(momentum: float, model: Model) -> str:
@@ -75,6 +112,36 @@ def _no_square_root(var: Tensor, eps: float) -> Observation:
         "there is infinite or NaN.",
         {**channels(broken, var.numel), "min": var.minimum, "eps": eps},
     )
+
+
+def eps_mixed(model: Model, *, share: float = 0.2) -> Iterator[Observation]:
+    """BN505: fewer than ``share`` of the BatchNorms have another eps than the rest."""
+    used = {la.name: eps for la in model.batch_norms if (eps := la.eps) is not None}
+    usual = next((eps for eps, _ in Counter(used.values()).most_common(1)), None)
+    others = {name: eps for name, eps in used.items() if eps != usual}
+    if usual is not None and others and len(others) < share * len(used):
+        values = some([f"{eps:.4g}" for eps in dict.fromkeys(others.values())])
+        yield Observation(
+            f"{len(others)} of {len(used)} BatchNorms use eps {values} ({some([*others])}), the "
+            f"others {usual:.4g}: trained so, or rebuilt with a default?",
+            {"usual": usual, "count": len(others), "layers": dict([*others.items()][:LISTED])},
+        )
+
+
+def sync_batch_norm_left(layer: NormLayer, model: Model) -> Iterator[Observation]:
+    """BN507: a SyncBatchNorm, which only training on several devices needs."""
+    if model.content == "graph":  # which holds the operation alone, not the class
+        return
+    if layer.kind == "sync-batch":
+        yield Observation(
+            "A SyncBatchNorm in training mode: it needs a process group on GPUs."
+            if layer.training
+            else "A SyncBatchNorm: in eval mode it computes what BatchNorm does, but compilers, "
+            "quantizers and torch.jit.script do not know it.",
+            {"training": layer.training},
+        )
+    elif layer.class_path is None:
+        raise UnknownFact(CLASS)
 
 
 def shape_mismatch(layer: NormLayer) -> Iterator[Observation]:

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bncheck.checks.words import LISTED, label
 from bncheck.facts import Unknown, UnknownFact
 from bncheck.finding import Observation
-from bncheck.fold.plan import Fold, FoldPlan, plan_of
-from bncheck.fold.reasons import Obstacle, Reason
-from bncheck.graph import Node
+from bncheck.graph import Graph, Node
 from bncheck.model import Model, NormLayer
 from bncheck.tensor import Tensor
+
+if TYPE_CHECKING:
+    from bncheck.folding.plan import Fold, FoldPlan
+    from bncheck.folding.reasons import Obstacle
 
 NO_ORDER = Unknown(
     "order", "the file does not tell what comes before it", "check the exported .onnx or .pt2"
 )
-BROKEN = frozenset(  # by other rules named, and mended, first
-    {Reason.TRAINING, Reason.BATCH_STATISTICS, Reason.NOT_FINITE}
-)
+
+
+def _plan_of(graph: Graph) -> FoldPlan:
+    """Where there is no graph the planner is not even imported."""
+    from bncheck.folding.plan import plan_of
+
+    return plan_of(graph)
 
 
 def foldable_batch_norm(layer: NormLayer, model: Model) -> Iterator[Observation]:
     """BN701: operators around it can absorb it, at each place where it is called."""
-    plan = plan_of(model.order)
+    plan = _plan_of(model.order)
     folds = _folds(layer, plan)
     if _trains(layer):
         return
@@ -43,8 +50,7 @@ def foldable_batch_norm(layer: NormLayer, model: Model) -> Iterator[Observation]
 
 def _folds(layer: NormLayer, plan: FoldPlan) -> list[Fold]:
     """The folds of all the layer's calls; empty unless all of them can go."""
-    by_node = {fold.node: fold for fold in plan.folds}
-    found = [by_node[call] for call in layer.calls if call in by_node]
+    found = [plan.by_node[call] for call in layer.calls if call in plan.by_node]
     return found if len(found) == len(layer.calls) else []
 
 
@@ -53,8 +59,11 @@ def _trains(layer: NormLayer) -> bool:
 
 
 def _is_broken(layer: NormLayer, plan: FoldPlan) -> bool:
-    reasons = {plan.kept[call].reason for call in layer.calls if call in plan.kept}
-    return bool(reasons & BROKEN)
+    """Whether it is kept for what other rules name, and what is to be mended first."""
+    from bncheck.folding.reasons import Reason
+
+    broken = {Reason.TRAINING, Reason.BATCH_STATISTICS, Reason.NOT_FINITE}
+    return any(plan.kept[call].reason in broken for call in layer.calls if call in plan.kept)
 
 
 def _into(into: list[Node], folds: list[Fold]) -> str:
@@ -72,7 +81,7 @@ def _parameters(node: Node) -> int:
 
 def fold_blocked(layer: NormLayer, model: Model) -> Iterator[Observation]:
     """BN704: it stays in the deployed graph, because of what is around it."""
-    plan = plan_of(model.graph)
+    plan = _plan_of(model.graph)
     kept = [plan.kept[call] for call in layer.calls if call in plan.kept]
     if kept and not _is_broken(layer, plan):
         yield Observation(f"Cannot be folded: {kept[0]}.", _evidence(kept[0]))

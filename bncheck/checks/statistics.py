@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from bncheck.checks.defaults import (
+    eps_evidence,
+    eps_or_default,
+    momentum_evidence,
+    momentum_or_default,
+)
+from bncheck.checks.deviation import SMALLEST_NORMAL, dead_below
 from bncheck.checks.values import non_finite
 from bncheck.checks.words import channels, where
 from bncheck.finding import Level, Observation
 from bncheck.model import NormLayer
 from bncheck.tensor import Tensor
 
-DEFAULT_EPS, DEFAULT_MOMENTUM = 1e-5, 0.1  # torch.nn.BatchNorm2d
 FROZEN_SLACK = 1e-3  # FrozenBatchNorm is made with a variance of 1 - eps; 1e-3 is the largest eps
 WEIGHT_STARTS = (1.0, 0.0)  # 0: transformers, and the last weight of residual branches
 INIT_SPREAD = 0.1  # around them: five standard deviations of the usual random start
-SMALLEST_NORMAL = 2.0**-126  # float32; below it, precision fades until 2**-149
 
 
 def non_finite_statistics(layer: NormLayer) -> Iterator[Observation]:
@@ -33,7 +38,7 @@ def negative_variance(layer: NormLayer) -> Iterator[Observation]:
         lowest = min(var.values[i] for i in negative)
         yield Observation(
             f"running_var is {'' if len(negative) == 1 else 'down to '}{lowest:.4g} in "
-            f"{where(negative, var.numel)}: {_square_root(lowest + _eps(layer))}.",
+            f"{where(negative, var.numel)}: {_square_root(lowest + eps_or_default(layer))}.",
             {**channels(negative, var.numel), "min": lowest},
         )
 
@@ -98,7 +103,7 @@ def counted_but_not_updated(layer: NormLayer) -> Iterator[Observation]:
 def dead_channels(layer: NormLayer, *, threshold: float = 1e-3) -> Iterator[Observation]:
     """BN207: channels whose variance is below ``threshold`` times eps."""
     var = layer.running_var
-    limit = max(threshold * _eps(layer), SMALLEST_NORMAL)
+    limit = dead_below(eps_or_default(layer), threshold)
     if var is None or var.minimum >= limit:
         return
     dead = var.where(lambda value: 0 <= value < limit)
@@ -108,16 +113,10 @@ def dead_channels(layer: NormLayer, *, threshold: float = 1e-3) -> Iterator[Obse
             f"varies there, the output is a constant.{_constant_since(layer, var)}",
             {
                 **channels(dead, var.numel),
-                "eps": _eps(layer),
-                "eps_assumed": not layer.knows(NormLayer.eps),
+                **eps_evidence(layer),
                 **_age(layer, var),
             },
         )
-
-
-def _eps(layer: NormLayer) -> float:
-    eps = layer.get(NormLayer.eps, None)
-    return DEFAULT_EPS if eps is None else eps
 
 
 def _counter(layer: NormLayer) -> int | None:
@@ -146,13 +145,9 @@ def _age(layer: NormLayer, var: Tensor) -> dict[str, object]:
     A constant input multiplies the variance by 1 - momentum at each batch: from 1 it takes
     ln(var) / ln(1 - momentum) batches, until float32 rounds no further down.
     """
-    momentum = layer.get(NormLayer.momentum, DEFAULT_MOMENTUM)
+    momentum = momentum_or_default(layer)
     denormal = [value for value in var.values if 0 < value < SMALLEST_NORMAL]
     if var.dtype != "float32" or not denormal or momentum is None or not 0 < momentum < 1:
         return {}
     batches = math.log(min(denormal)) / math.log1p(-momentum)
-    return {
-        "batches": int(round(batches, -1)),
-        "momentum": momentum,
-        "momentum_assumed": not layer.knows(NormLayer.momentum),
-    }
+    return {"batches": int(round(batches, -1)), **momentum_evidence(layer)}

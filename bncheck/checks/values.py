@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bncheck.checks.words import channels, where
 from bncheck.finding import Observation
@@ -14,8 +14,7 @@ from bncheck.tensor import Tensor
 PER_ELEMENT: frozenset[Kind | None] = frozenset({"layer", "rms", None})  # the others: per channel
 
 
-@dataclass(frozen=True, slots=True)
-class Defect:
+class Defect(NamedTuple):
     """What some tensors of a layer have at the same places: NaN, infinity or both."""
 
     tensors: tuple[str, ...]

@@ -15,7 +15,7 @@ from bncheck.model import Model, NormLayer
 from bncheck.tensor import Tensor
 
 COUNTER = "num_batches_tracked"
-MODEL_FACTS = ("graph", "order", "batch_size")
+MODEL_FACTS = ("graph", "order", "batch_size", "weight_decay", "optimizer_dtypes")
 
 
 class Make:

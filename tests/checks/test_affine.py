@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from bncheck.checks.affine import non_finite_affine, zero_gamma_layer
+from bncheck.checks.affine import (
+    affine_untouched,
+    non_finite_affine,
+    weight_decay_on_norm,
+    zero_gamma_channels,
+    zero_gamma_layer,
+)
 from bncheck.facts import UnknownFact
 
 TORCH = "torch.nn.modules.normalization."
@@ -163,3 +169,117 @@ def test_every_call_of_a_shared_layer_counts(make: Any) -> None:
 def test_a_long_graph_is_walked_without_recursion(make: Any) -> None:
     chain = [make.node("relu", "n" if n == 0 else f"v{n - 1}", f"v{n}") for n in range(5000)]
     assert level_in(make, TRAINED, *chain) == "error"
+
+
+@pytest.mark.parametrize(
+    ("weight", "part"),
+    [
+        ([1.0, 0.9, 1e-9, 0.8], None),  # one of four
+        ([1.0, 0.9, 1e-9, 0.0], "in 2 of 4 channels (2, 3)"),
+        ([1.0, -0.9, -1e-9, 0.0], "in 2 of 4 channels (2, 3)"),
+        ([1e-9, 2e-9, 1e-9, 2e-9], None),  # small, but alike
+        ([1e-3, 2e-3, 1e-9, 2e-9], "in 2 of 4 channels (2, 3)"),
+        ([-1.0, -2.0], None),
+        ([0.0, 0.0], None),  # BN402
+        ([nan, 0.0], None),  # BN401
+        ([], None),
+        (None, None),
+    ],
+)
+def test_zero_gamma_channels(make: Any, weight: Any, part: str | None) -> None:
+    found = make.seen(zero_gamma_channels(make.layer(weight=weight)))
+    assert len(found) == (part is not None)
+    assert all(str(part) in message for _, message in found)
+
+
+def test_zero_gamma_channels_takes_its_limits(make: Any) -> None:
+    layer = make.layer(weight=[1.0, 1.0, 1.0, 0.01])
+    assert make.seen(zero_gamma_channels(layer, share=0.25)) == []
+    assert make.seen(zero_gamma_channels(layer, threshold=0.1)) == []
+    assert len(make.seen(zero_gamma_channels(layer, share=0.25, threshold=0.1))) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "class_path", "found"),
+    [
+        ("rms", TORCH + "RMSNorm", True),
+        ("rms", "transformers.models.gemma.modeling_gemma.GemmaRMSNorm", False),
+        (None, None, False),
+        ("group", None, True),
+    ],
+)
+def test_zero_elements_are_healthy_where_one_may_be_added(
+    make: Any, kind: Any, class_path: str | None, found: bool
+) -> None:
+    layer = make.layer(kind, class_path=class_path, weight=[1.0, 0.0])
+    assert bool(make.seen(zero_gamma_channels(layer))) is found
+
+
+MOVED = {"running_mean": [0.3, -0.1], "running_var": [0.8, 2.5]}
+START = {"weight": [1.0, 1.0], "bias": [0.0, 0.0]}
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ({**START, **MOVED}, True),
+        ({**START, **MOVED, "bias": None}, True),
+        ({**START, **MOVED, "bias": [0.0, 1e-6]}, False),
+        ({**START, **MOVED, "weight": [1.0, 1.0001]}, False),
+        ({**START, **MOVED, "weight": None, "bias": None}, False),
+        ({**START, "running_mean": [0.0, 0.0], "running_var": [1.0, 1.0]}, False),
+        ({**START, "running_mean": [0.0, 0.0], "running_var": [1 - 1e-5] * 2}, False),  # frozen
+        ({**START, "running_mean": None, "running_var": None}, False),
+        (
+            {"weight": [1.0], "bias": [0.0], "running_mean": [0.3], "running_var": [0.8]},
+            True,
+        ),
+    ],
+)
+def test_affine_untouched(make: Any, facts: dict[str, object], found: bool) -> None:
+    assert bool(make.seen(affine_untouched(make.layer(**facts)))) is found
+
+
+@pytest.mark.parametrize(
+    ("decays", "part"),
+    [
+        ({"bn.weight": 0.0, "bn.bias": 0.0}, None),
+        ({"bn.weight": 0.01, "bn.bias": 0.01}, "has weight and bias under weight decay (0.01)"),
+        ({"bn.weight": 0.01, "bn.bias": 0.0}, "has weight under weight decay (0.01)"),
+        (
+            {"bn.weight": 0.1, "bn.bias": 0.2},
+            "has weight and bias under weight decay (0.1 and 0.2)",
+        ),
+        ({"bn.weight": 0.01}, "has weight under weight decay (0.01)"),
+    ],
+)
+def test_weight_decay(make: Any, decays: dict[str, float], part: str | None) -> None:
+    layer = make.layer(**START)
+    found = make.seen(weight_decay_on_norm(layer, make.model(layer, weight_decay=decays)))
+    assert len(found) == (part is not None)
+    assert all(str(part) in message for _, message in found)
+
+
+@pytest.mark.parametrize("decays", [{}, {"bn.weight": 0.0}, {"other.weight": 0.1}])
+def test_weight_decay_is_not_guessed(make: Any, decays: dict[str, float]) -> None:
+    layer = make.layer(**START)
+    with pytest.raises(UnknownFact, match="do not tell them apart"):
+        list(weight_decay_on_norm(layer, make.model(layer, weight_decay=decays)))
+
+
+def test_weight_decay_passes_by_what_has_no_gradient(make: Any) -> None:
+    layer = make.layer(**START, requires_grad=False)
+    model = make.model(layer, weight_decay={"bn.weight": 0.1, "bn.bias": 0.1})
+    assert make.seen(weight_decay_on_norm(layer, model)) == []
+
+
+def test_weight_decay_needs_an_optimizer(make: Any) -> None:
+    layer = make.layer(**START)
+    with pytest.raises(UnknownFact, match="give the training checkpoint"):
+        list(weight_decay_on_norm(layer, make.model(layer)))
+
+
+def test_weight_decay_on_a_norm_that_is_the_model(make: Any) -> None:
+    layer = make.layer(name="", weight=[1.0, 1.0], bias=None)
+    model = make.model(layer, weight_decay={"weight": 0.1})
+    assert len(make.seen(weight_decay_on_norm(layer, model))) == 1

@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 
 from bncheck.checks.configuration import (
+    eps_mixed,
     eps_out_of_range,
     momentum_convention,
+    momentum_one,
     momentum_out_of_range,
+    momentum_zero,
     shape_mismatch,
+    sync_batch_norm_left,
 )
 from bncheck.facts import UnknownFact
 
@@ -88,6 +92,112 @@ def test_an_unknown_constant_is_not_assessed(make: Any) -> None:
     for check in (*checks, momentum_out_of_range(layer, model)):
         with pytest.raises(UnknownFact):
             list(check)
+
+
+@pytest.mark.parametrize(
+    ("momentum", "zero", "one"),
+    [
+        (0.0, True, False),
+        (0, True, False),
+        (1.0, False, True),
+        (0.1, False, False),
+        (1e-9, False, False),
+        (0.999, False, False),
+        (None, False, False),
+        (nan, False, False),
+    ],
+)
+def test_momentum_at_its_ends(make: Any, momentum: Any, zero: bool, one: bool) -> None:
+    layer = make.layer(momentum=momentum)
+    model = make.model(layer)
+    assert bool(make.seen(momentum_zero(layer, model))) is zero
+    assert bool(make.seen(momentum_one(layer, model))) is one
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ({}, True),
+        ({"requires_grad": True}, True),
+        ({"requires_grad": False}, False),  # frozen as a whole
+        ({"has_running_stats": False}, False),
+    ],
+)
+def test_momentum_zero_may_be_meant(make: Any, facts: dict[str, object], found: bool) -> None:
+    layer = make.layer(momentum=0.0, **facts)
+    assert bool(make.seen(momentum_zero(layer, make.model(layer)))) is found
+
+
+@pytest.mark.parametrize(
+    ("training", "data", "found"), [(True, "x", True), (False, "x", False), (True, "w", False)]
+)
+def test_momentum_zero_in_a_graph(make: Any, training: bool, data: str, found: bool) -> None:
+    """An inference graph updates nothing; weight standardization normalizes a parameter."""
+    call = make.node("batch-norm", data, "y", training=training)
+    layer = make.layer(momentum=0.0, training=training, has_running_stats=True, calls=(call,))
+    model = make.model(layer, content="graph", graph=make.graph(call))
+    messages = [message for _, message in make.seen(momentum_zero(layer, model))]
+    assert bool(messages) is found
+    assert all("0 in PyTorch's convention, 1 in ONNX's" in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("eps", "message"),
+    [
+        ([1e-5] * 9, None),
+        ([], None),
+        ([1e-5], None),
+        ([1e-5] * 4 + [1e-3], None),  # a fifth
+        ([1e-5] * 5 + [1e-3], "1 of 6 BatchNorms use eps 0.001 (bn5), the others 1e-05"),
+        (
+            [1e-3] * 9 + [1e-5, 0.0],
+            "2 of 11 BatchNorms use eps 1e-05, 0 (bn9, bn10), the others 0.001",
+        ),
+        ([None] * 9 + [1e-3], None),
+    ],
+)
+def test_eps_mixed(make: Any, eps: list[float | None], message: str | None) -> None:
+    layers = [make.layer(name=f"bn{i}", eps=each) for i, each in enumerate(eps)]
+    found = make.seen(eps_mixed(make.model(*layers, make.layer("layer", eps=1e-12))))
+    assert len(found) == (message is not None)
+    assert all(text.startswith(f"{message}: ") for _, text in found)
+
+
+def test_eps_mixed_takes_its_limit(make: Any) -> None:
+    layers = [make.layer(name=f"bn{i}", eps=each) for i, each in enumerate((1.0, 1.0, 2.0))]
+    assert make.seen(eps_mixed(make.model(*layers))) == []
+    assert len(make.seen(eps_mixed(make.model(*layers), share=0.4))) == 1
+
+
+def test_eps_mixed_needs_every_eps(make: Any) -> None:
+    with pytest.raises(UnknownFact):
+        list(eps_mixed(make.model(make.layer(eps=1e-5), make.layer(name="other"))))
+
+
+@pytest.mark.parametrize(
+    ("kind", "training", "part"),
+    [
+        ("batch", False, None),
+        ("sync-batch", False, "computes what BatchNorm does"),
+        ("sync-batch", True, "needs a process group"),
+    ],
+)
+def test_sync_batch_norm(make: Any, kind: Any, training: bool, part: str | None) -> None:
+    layer = make.layer(kind, class_path="Norm", training=training)
+    found = make.seen(sync_batch_norm_left(layer, make.model(layer)))
+    assert len(found) == (part is not None)
+    assert all(str(part) in message for _, message in found)
+
+
+def test_sync_batch_norm_in_a_graph_is_an_operation_like_others(make: Any) -> None:
+    layer = make.layer("sync-batch", class_path="Norm", training=False)
+    assert make.seen(sync_batch_norm_left(layer, make.model(layer, content="graph"))) == []
+
+
+def test_names_and_shapes_do_not_tell_a_sync_batch_norm(make: Any) -> None:
+    layer = make.layer("batch")
+    with pytest.raises(UnknownFact, match="class"):
+        list(sync_batch_norm_left(layer, make.model(layer, content="state_dict")))
 
 
 FOUR = {role: [1.0, 2.0, 3.0] for role in ("weight", "bias", "running_mean", "running_var")}

@@ -55,6 +55,7 @@ def norm(make: Any, data: str, output: str, **attributes: object) -> Any:
         pytest.param({"num_batches_tracked": 0}, id="counter 0 with real statistics"),
         pytest.param({"num_batches_tracked": None}, id="an old checkpoint without counters"),
         pytest.param({"num_batches_tracked": 3}, id="a counter reset by update_bn"),
+        pytest.param({"num_batches_tracked": 1800}, id="called twice in each step"),
         pytest.param({"weight": [0.0] * 3}, id="a zero-initialised residual branch"),
         pytest.param({"running_var": [1.0, 1.9e-14, 0.0]}, id="dead channels"),
         pytest.param({"eps": 0.0}, id="eps 0"),
@@ -62,6 +63,10 @@ def norm(make: Any, data: str, output: str, **attributes: object) -> Any:
         pytest.param({"momentum": 3e-4}, id="momentum 3e-4"),
         pytest.param({"momentum": None}, id="a cumulative average"),
         pytest.param({"momentum": 1.0}, id="meta-learning with momentum 1"),
+        pytest.param({"momentum": 0.0, "requires_grad": False}, id="frozen by momentum 0"),
+        pytest.param({"kind": "sync-batch"}, id="trained on several devices"),
+        pytest.param({"weight": [1.0] * 3, "bias": [0.0] * 3}, id="an affine left alone"),
+        pytest.param({"weight": [0.9, 1e-12, 0.0]}, id="channels without weight"),
         pytest.param({**INITIAL, "num_batches_tracked": None}, id="frozen, variance 1"),
         pytest.param(
             {**INITIAL, "running_var": [1 - 1e-5] * 3, "num_batches_tracked": None},
@@ -92,7 +97,8 @@ def test_module(make: Any, facts: dict[str, object]) -> None:
 
 
 def test_a_bare_state_dict_has_no_mode(make: Any) -> None:
-    layers = [make.layer(name=name, **TRAINED) for name in ("bn1", "bn2")]
+    other = {"running_mean": [0.5, 0.2, -0.3], "running_var": [1.5, 0.3, 0.6]}
+    layers = [make.layer(name="bn1", **TRAINED), make.layer(name="bn2", **TRAINED | other)]
     model = make.model(*layers, content="state_dict")
     result = assess(model, catalogue.load().values())
     assert result.findings == ()

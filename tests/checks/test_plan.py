@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bncheck.facts import Unknown
-from bncheck.fold.plan import plan
+from bncheck.folding.plan import plan
 
 COMPUTED = Unknown("weight", "it is computed")
 FOUR = {role: [1.0, 2.0] for role in ("weight", "bias", "running_mean", "running_var")}
