@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bncheck.api import check as check
     from bncheck.api import inspect as inspect
     from bncheck.errors import BncheckError as BncheckError
+    from bncheck.errors import CannotFold as CannotFold
     from bncheck.errors import ConfigurationError as ConfigurationError
     from bncheck.errors import NotAModel as NotAModel
     from bncheck.errors import UnhealthyModel as UnhealthyModel
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from bncheck.facts import UnknownFact as UnknownFact
     from bncheck.finding import Finding as Finding
     from bncheck.finding import Level as Level
+    from bncheck.folding import fold as fold
+    from bncheck.folding import verify as verify
+    from bncheck.folding.result import FoldResult as FoldResult
     from bncheck.model import Model as Model
     from bncheck.model import NormLayer as NormLayer
     from bncheck.report import Report as Report
@@ -27,12 +31,16 @@ if TYPE_CHECKING:
 _HOME = {
     "check": "api",
     "inspect": "api",
+    "fold": "folding",
+    "verify": "folding",
     "BncheckError": "errors",
+    "CannotFold": "errors",
     "ConfigurationError": "errors",
     "NotAModel": "errors",
     "UnhealthyModel": "errors",
     "UnreadableModel": "errors",
     "UnknownFact": "facts",
+    "FoldResult": "folding.result",
     "Finding": "finding",
     "Level": "finding",
     "Model": "model",

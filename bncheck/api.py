@@ -23,6 +23,7 @@ def check(
     profile: ProfileChoice = "auto",
     select: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
+    preview: bool = False,
     levels: Mapping[str, Level | str] | None = None,
     options: Mapping[str, Mapping[str, object]] | None = None,
     assume_eval: bool = False,
@@ -32,9 +33,10 @@ def check(
 
     ``inputs`` are the arguments of a call of an nn.Module (a tensor, a tuple, or a mapping by
     name), with which it is traced for shapes, and where it cannot be traced without.
-    ``select`` and ``ignore`` take rule ids, names or prefixes ("BN2"); ``levels`` and ``options``
-    are keyed by rule id or name. ``assume_eval``: whoever loads the model calls eval(). ``key``
-    picks one model of a file with several. No configuration file is read.
+    ``select`` and ``ignore`` take rule ids, names or prefixes ("BN2"); ``preview`` adds the rules
+    that are tried out. ``levels`` and ``options`` are keyed by rule id or name. ``assume_eval``:
+    whoever loads the model calls eval(). ``key`` picks one model of a file with several. No
+    configuration file is read.
 
     Raises UnreadableModel where there is no model to check, ConfigurationError for
     unknown rules, levels and options.
@@ -43,6 +45,7 @@ def check(
         select=None if select is None else tuple(select),
         ignore=tuple(ignore),
         profile=profile,
+        preview=preview,
         levels=rule_levels(dict(levels or {})),
         options=rule_options({rule: dict(each) for rule, each in (options or {}).items()}),
     )

@@ -73,6 +73,11 @@ class Rule:
         return min(level, self.train_level, key=lambda each: each.rank)
 
     @property
+    def in_preview(self) -> bool:
+        """Whether it runs only where it is asked for: by --preview, or by its id or name."""
+        return self.status == "preview"
+
+    @property
     def options(self) -> Mapping[str, inspect.Parameter]:
         """The check's options: its keyword-only parameters, with type and default."""
         parameters = inspect.signature(self.check, eval_str=True).parameters

@@ -26,6 +26,17 @@ Exit codes:
   2  could not do the job: a file that is missing, unreadable or no model, no
      model found, bad usage or configuration, a crash
 """
+FOLD_EXIT_CODES = """\b
+Exit codes:
+  0  written, also when there was nothing to fold
+  1  written, but a BatchNorm stayed under --require-all
+  2  not possible, or not the same: nothing was written
+"""
+VERIFY_EXIT_CODES = """\b
+Exit codes:
+  0  the same within the bound
+  2  not the same, or one of the two does not run
+"""
 ENVIRONMENT = """\b
 Environment:
   NO_COLOR=1           no colour, also on a terminal
@@ -76,6 +87,7 @@ def cli() -> None:
       bncheck model.pt                    the same as: bncheck check model.pt
       bncheck models/ other.onnx          folders are searched
       bncheck --format json model.pt      options may come first
+      bncheck fold model.onnx -o out.onnx BatchNorm gone, outputs compared
       bncheck inspect model.pt            every normalization layer, as a table
       bncheck explain BN101               one rule, and how to fix what it finds
 
@@ -132,6 +144,69 @@ def inspect(model: Path, form: str, key: str | None) -> int:
     from bncheck.commands.inspect import inspect as run
 
     return run(model, form, key)
+
+
+@cli.command(epilog=FOLD_EXIT_CODES)
+@click.argument("model", metavar="MODEL", type=options.FILE)
+@click.option("-o", "--output", type=options.FILE, metavar="OUT", help="The folded model.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@click.option("--no-verify", is_flag=True, help="Do not compare the two models.")
+@options.TOLERANCE
+@options.INPUTS
+@click.option("--scale-only", is_flag=True, help="Fold scales alone too; each leaves an Add.")
+@click.option("--require-all", is_flag=True, help="Exit 1 when a BatchNorm stays.")
+@click.option("--report", type=options.FILE, metavar="FILE", help="All that was done, as JSON.")
+def fold(
+    model: Path,
+    output: Path | None,
+    dry_run: bool,
+    no_verify: bool,
+    tolerance: float | None,
+    inputs: Path | None,
+    scale_only: bool,
+    require_all: bool,
+    report: Path | None,
+) -> int:
+    """Fold the BatchNorms of an ONNX file into the layers around them.
+
+    The folded model is written beside OUT, compared with the original on
+    random inputs, and takes its name only when no output and no folded place
+    has moved by more than rounding does. What stays is listed with the reason.
+
+    \b
+    Examples:
+      bncheck fold resnet.onnx -o folded.onnx
+      bncheck fold resnet.onnx --dry-run
+      bncheck fold bert.onnx -o out.onnx --inputs batch.npz
+    """
+    from bncheck.commands.fold import fold as run
+    from bncheck.folding.options import Options
+
+    if output is None and not dry_run:
+        raise click.UsageError("give the name of the folded model: -o OUT, or --dry-run")
+    target = output or model.with_name(f"{model.stem}.folded{model.suffix}")
+    decided = Options(not no_verify and not dry_run, tolerance, inputs, scale_only, dry_run)
+    return run(model, target, decided, report, require_all)
+
+
+@cli.command(epilog=VERIFY_EXIT_CODES)
+@click.argument("original", metavar="ORIGINAL", type=options.FILE)
+@click.argument("folded", metavar="FOLDED", type=options.FILE)
+@options.TOLERANCE
+@options.INPUTS
+@options.form("text", "json")
+def verify(
+    original: Path, folded: Path, tolerance: float | None, inputs: Path | None, form: str
+) -> int:
+    """Judge a fold made by any tool: do two ONNX files compute the same?
+
+    Both run on the same random inputs. Every output is compared, and inside
+    every BatchNorm whose value the folded model still makes under its name.
+    """
+    from bncheck.commands.fold import verify as run
+    from bncheck.folding.options import Options
+
+    return run(original, folded, Options(True, tolerance, inputs), form)
 
 
 @cli.command()

@@ -149,6 +149,12 @@ def rule_levels(value: object) -> dict[str, Level]:
     return {rule_named(word).id: Level(_level(level)) for word, level in _table(value).items()}
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"must be true or false, not {value!r}")
+    return value
+
+
 def _assume_eval(value: object) -> bool | tuple[str, ...]:
     return value if isinstance(value, bool) else _strings(value)
 
@@ -196,6 +202,7 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "ignore": ("ignore", _words),
     "require": ("require", _words),
     "profile": ("profile", _choice(PROFILES)),
+    "preview": ("preview", _flag),
     "fail-on": ("fail_on", _choice(FAIL_ON)),
     "show": ("show", _choice(SHOW)),
     "level": ("levels", rule_levels),

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from bncheck.readers import folders
 
 SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules"})
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A file to look at, or a folder that is one model as a whole.
 
     ``named``: the user asked for it, so that it must be a model.
@@ -38,7 +37,7 @@ def discover(arguments: Iterable[str]) -> Iterator[Candidate]:
         key = _identity(candidate.path)
         first = found.setdefault(key, candidate)
         if candidate.named and not first.named:
-            found[key] = replace(first, named=True)
+            found[key] = first._replace(named=True)
     yield from found.values()
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bncheck.catalogue import Rule
 from bncheck.facts import Evidence, UnknownFact
 from bncheck.finding import Finding, Level, NotAssessed, Observation
-from bncheck.model import BATCH_KINDS, Model, NormLayer
+from bncheck.model import BATCH_KINDS, Kind, Model, NormLayer
 
 Profile = Literal["deploy", "train"]
+UNTOLD: frozenset[Kind] = frozenset({"group", "layer"})  # what a layer of unknown kind may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,7 @@ class Policy:
     options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(NamedTuple):
     """What the rules say about one model."""
 
     profile: Profile
@@ -61,14 +61,12 @@ def _profile(model: Model, policy: Policy) -> tuple[Profile, str]:
     return "deploy", "nothing says that training goes on"
 
 
-@dataclass(frozen=True, slots=True)
-class _Sighting:
+class _Sighting(NamedTuple):
     layer: str | None
     observation: Observation
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(NamedTuple):
     """One rule over one model."""
 
     rule: Rule
@@ -93,16 +91,17 @@ class _Run:
     def _targets(self) -> Sequence[NormLayer | Model]:
         if self.rule.scope == "model":
             return (self.model,)
-        everything = self.rule.kinds >= BATCH_KINDS | {"layer"}
+        kinds = self.rule.kinds
+        everything = kinds >= BATCH_KINDS | {"layer"} or kinds <= UNTOLD
         return tuple(
             layer
             for layer in self.model.layers
-            if layer.kind in self.rule.kinds or (layer.kind is None and everything)
+            if layer.kind in kinds or (layer.kind is None and everything)
         )
 
     def _proves_nothing(self) -> bool:
         """Whether a model without BatchNorm leaves the rule open rather than satisfied."""
-        return self.rule.evidence == {Evidence.TENSORS} and self.rule.kinds <= BATCH_KINDS
+        return Evidence.TENSORS in self.rule.evidence and self.rule.kinds <= BATCH_KINDS
 
     def _call(self, target: NormLayer | Model) -> Iterator[Observation]:
         context = {"model": self.model} if self.rule.wants_model else {}

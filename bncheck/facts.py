@@ -50,11 +50,15 @@ class UnknownFact(BncheckError):
 
 
 class Fact(Generic[T]):
-    """A typed attribute of Facts: its name in reports, and which evidence may carry it."""
+    """A typed attribute of Facts: its name in reports, and which evidence may carry it.
 
-    def __init__(self, what: str, *evidence: Evidence) -> None:
+    ``instead`` says what to give where a file has no such thing at all.
+    """
+
+    def __init__(self, what: str, *evidence: Evidence, instead: str = "") -> None:
         self.what = what
         self.evidence = frozenset(evidence)
+        self.instead = instead
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -70,7 +74,7 @@ class Fact(Generic[T]):
         try:
             value = holder.facts[self.name]
         except KeyError:
-            raise UnknownFact(Unknown(self.what, "not in this file")) from None
+            raise UnknownFact(Unknown(self.what, "not in this file", self.instead)) from None
         if isinstance(value, Unknown):
             raise UnknownFact(value)
         return cast(T, value)

@@ -47,9 +47,11 @@ What the attributes of each kind are:
 * SPLIT: into parts, with ``axis`` and ``sizes`` (``keepdim`` is False where parts lose the axis); a
   section, with ``axes``, ``starts``, ``ends``, ``steps``, where ends may lie beyond the data; one
   place, with ``axis`` and ``index``, which loses the axis; several places, with ``axis`` and
-  ``indices``. Where places are computed there is an ``axis`` alone.
+  ``indices``. Where sizes are not known there is the number of parts, ``chunks``, or the length of
+  all but the last, ``split_size``; where places are computed an ``axis`` alone.
 * RESHAPE: the one attribute that it has tells what it is: ``perm``; ``dim0`` and ``dim1``, which
-  are swapped in data of unknown rank; ``squeeze`` or ``unsqueeze``, the axes that go or come;
+  are swapped in data of unknown rank; ``squeeze`` (None: all axes of size one) or ``unsqueeze``,
+  the axes that go or come; ``axis`` and the ``sizes`` into which it is parted;
   ``start_dim`` and ``end_dim``, which are flattened with what is between; ``upscale_factor`` or
   ``downscale_factor`` of a pixel shuffle, with ``mode`` "CRD" (PyTorch) or "DCR"; ``groups`` of a
   channel shuffle; ``shape``, with -1 for "the rest", 0 for "as it was", None for what is computed.

@@ -37,6 +37,7 @@ class NormLayer(Facts):
     facts: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     num_features = Fact[int]("num_features", F, T)
+    num_groups = Fact[int]("num_groups", F, G)  # of a GroupNorm
     eps = Fact[float | None]("eps", F, G, M)
     momentum = Fact[float | None]("momentum", F, G)
     affine = Fact[bool]("affine", F, G)
@@ -49,6 +50,7 @@ class NormLayer(Facts):
     num_batches_tracked = Fact[Tensor | None]("batch counter", T)
     weight = Fact[Tensor | None]("weight", T)
     bias = Fact[Tensor | None]("bias", T)
+    foreign_names = Fact[Mapping[str, str]]("names", T)  # by role, where not called after it
     calls = Fact[tuple[Node, ...]]("order", G)
 
     @property
@@ -79,6 +81,7 @@ class BatchSize:
     positions: int | None = None  # H·W, where known
 
 
+OPTIMIZER_INSTEAD = "give the training checkpoint, with its optimizer's state"
 NO_BATCH_SIZE = Unknown(
     "batch size",
     "no batch size in this file",
@@ -110,6 +113,10 @@ class Model(Facts):
     graph = Fact[Graph]("graph", G)  # complete
     order = Fact[Graph]("order", G)  # may be incomplete: true neighbours where it has any
     batch_size = Fact[BatchSize]("batch size", M, G)
+    # of parameters by qualified name; of one that is not there it is uncertain
+    weight_decay = Fact[Mapping[str, float]]("weight decay", M, instead=OPTIMIZER_INSTEAD)
+    # of what it keeps for each parameter
+    optimizer_dtypes = Fact[frozenset[str]]("optimizer", M, instead=OPTIMIZER_INSTEAD)
 
     @property
     def batch_norms(self) -> tuple[NormLayer, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from bncheck.finding import Level, NotAssessed
 from bncheck.report import ModelReport, Report, Unreadable
@@ -26,8 +27,7 @@ class Checked:
         return tuple(missing[rule] for rule in sorted(self.plan.required & missing.keys()))
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(NamedTuple):
     """What lay in a folder and is no model."""
 
     path: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bncheck.engine import Assessment
 from bncheck.errors import UnhealthyModel
@@ -67,8 +67,7 @@ class ModelReport:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(NamedTuple):
     """A file that should have been checked and could not be."""
 
     path: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from bncheck import crash, readers
 from bncheck.discover import Candidate
@@ -15,8 +16,7 @@ from bncheck.report import ModelReport, Unreadable
 from bncheck.settings import Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A candidate, the plan that holds for it, and who is said to call eval() on it."""
 
     candidate: Candidate

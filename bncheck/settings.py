@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from bncheck import catalogue
 from bncheck.catalogue import Rule
@@ -28,6 +28,7 @@ class Settings:
     """One layer of decisions: a configuration file, or the command line. None says nothing.
 
     ``select``, ``ignore`` and ``require`` hold rule ids, names, prefixes ("BN2") or "ALL";
+    ``preview`` is for rules that are tried out: without it they run where named by id or name only.
     ``levels`` and ``options`` are keyed by rule id. ``assume_eval`` is true, or path patterns
     relative to the folder of ``file``.
     """
@@ -36,6 +37,7 @@ class Settings:
     ignore: tuple[str, ...] = ()
     require: tuple[str, ...] = ()
     profile: ProfileChoice | None = None
+    preview: bool | None = None
     levels: Mapping[str, Level] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     assume_eval: bool | tuple[str, ...] = False
@@ -44,8 +46,7 @@ class Settings:
     file: Path | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(NamedTuple):
     """What to run, how, and which rules must not stay open."""
 
     rules: tuple[Rule, ...]
@@ -59,17 +60,28 @@ def plan(*layers: Settings) -> Plan:
     A ``select`` starts over; ``ignore`` and ``require`` take from and add to what came before.
     Raises ConfigurationError for an unknown rule, a rule both required and ignored, or no rule.
     """
-    chosen = frozenset(rule.id for rule in catalogue.load().values() if rule.default)
+    hidden = _previews(layers)
+    chosen = frozenset(r.id for r in catalogue.load().values() if r.default) - hidden
     required: frozenset[str] = frozenset()
     for layer in layers:
-        chosen = _after(layer, chosen)
-        required |= expand_all(layer.require)
+        chosen = _after(layer, chosen) - hidden
+        required |= expand_all(layer.require) - hidden
     if lost := sorted(required - chosen):
         raise ConfigurationError(f"{', '.join(lost)}: both required and ignored")
     if not chosen:
         raise ConfigurationError("no rule is left to run: everything is ignored")
     rules = tuple(rule for rule in catalogue.load().values() if rule.id in chosen)
     return Plan(rules, _policy(layers), required)
+
+
+def _previews(layers: Iterable[Settings]) -> frozenset[str]:
+    """The rules in preview that nothing asks for: a prefix does not mean them."""
+    wanted = {word for layer in layers for word in (*(layer.select or ()), *layer.require)}
+    named = {rule.id for rule in map(catalogue.find, wanted) if rule}
+    asked = [layer.preview for layer in layers if layer.preview is not None]
+    if asked and asked[-1]:
+        return frozenset()
+    return frozenset(r.id for r in catalogue.load().values() if r.in_preview) - named
 
 
 def _after(layer: Settings, before: frozenset[str]) -> frozenset[str]:

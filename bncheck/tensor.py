@@ -49,7 +49,7 @@ def decode(data: bytes, dtype: str, byteorder: ByteOrder = "little") -> array[fl
     if dtype == "float16":
         return _widen_float16(raw)
     if dtype == "bool":  # any bit makes it true
-        return array("B", map(bool, raw))
+        return array(raw.typecode, map(bool, raw))
     return raw
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bncheck import console
 from bncheck.config import Configurations, assumed_eval
@@ -21,8 +21,7 @@ from bncheck.runner import Job, run
 from bncheck.settings import Plan, Settings, plan
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What the command line says."""
 
     paths: tuple[str, ...]

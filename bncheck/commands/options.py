@@ -110,6 +110,12 @@ DECISIONS: Iterable[Callable[[Command], Command]] = (
         callback=_each(_levels),
         help="Report what a rule finds as error, warning or info.  [default: the rule's own]",
     ),
+    click.option(
+        "--preview",
+        is_flag=True,
+        default=None,
+        help="Run the rules too that are in preview: new, and not yet trusted as the others.",
+    ),
     _rule_list("--require", "Exit 1 where one of these rules cannot be assessed.  [default: none]"),
     click.option(
         "--fail-on",
@@ -124,3 +130,14 @@ def decisions(command: Command) -> Command:
     for option in reversed(tuple(DECISIONS)):
         command = option(command)
     return command
+
+
+TOLERANCE = click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="ERROR",
+    help="Largest absolute error of an output, instead of the measured bound.",
+)
+INPUTS = click.option(
+    "--inputs", type=FILE, metavar="NPZ", help="An array for each input, instead of random ones."
+)

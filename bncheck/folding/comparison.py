@@ -45,6 +45,10 @@ class Comparison:
         if ratio > self._ratio:
             self._ratio, self.max_abs, self.bound, self.rms = ratio, error, bound, rms
 
+    def add(self, other: Comparison) -> None:
+        """Take note of what came of other runs."""
+        self.note(other.max_abs, other.bound, other.rms, other.exercised)
+
     def deviation(self) -> Deviation:
         """What came of all runs."""
         return Deviation(self.name, self.max_abs, self.bound, self.rms, self.exercised)

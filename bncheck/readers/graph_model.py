@@ -16,7 +16,11 @@ MOST_NAMED = 4
 INSTEAD = "check the training checkpoint"
 
 
-def batch_size(graph: Graph, layers: Iterable[NormLayer]) -> BatchSize | Unknown:
+def batch_size(
+    graph: Graph,
+    layers: Iterable[NormLayer],
+    source: str = "static batch of the training graph",
+) -> BatchSize | Unknown:
     """The batch that a training graph was exported with: the smallest that a BatchNorm sees."""
     training = [layer for layer in layers if layer.is_batch_norm and _updates(layer)]
     inputs = [call.inputs[0] for layer in training for call in layer.calls]
@@ -26,7 +30,6 @@ def batch_size(graph: Graph, layers: Iterable[NormLayer]) -> BatchSize | Unknown
     samples = _samples(seen) or _samples(graph.shapes.get(value, ()) for value in graph.inputs[:1])
     if not samples or (len(graph.inputs) > 1 and not _samples(seen)):
         return Unknown("batch size", "the training graph leaves it open", INSTEAD)
-    source = "static batch of the training graph"
     return BatchSize(min(samples), source, min(_positions(seen), default=None))
 
 

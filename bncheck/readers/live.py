@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bncheck.errors import ConfigurationError, NotAModel, UnreadableModel
 from bncheck.model import Model
-from bncheck.readers import onnx
+from bncheck.readers import graph_model, onnx
 from bncheck.readers.build import Origin, from_module, from_state_dict
 from bncheck.readers.live_module import LiveModule, is_dense_tensor, tensor
 from bncheck.readers.source import BytesSource
@@ -27,8 +28,9 @@ def read(target: object, inputs: object | None = None) -> tuple[Model, ...]:
         raise UnreadableModel("is a ScriptModule: give the nn.Module that it was made from")
     if torch and isinstance(target, torch.nn.Module):
         state = "the module is in training mode" if target.training else None
-        model = from_module(LiveModule(target), Origin("module", training_state=state))
-        return (_traced(model, target, inputs),)
+        root = LiveModule(target)
+        model = _traced(from_module(root, Origin("module", training_state=state)), root, inputs)
+        return (_with_batch_size(model, inputs),)
     if inputs is not None:
         raise ConfigurationError("inputs are for an nn.Module: nothing else is run")
     if _is_exported_program(target):
@@ -43,10 +45,18 @@ def read(target: object, inputs: object | None = None) -> tuple[Model, ...]:
     )
 
 
-def _traced(model: Model, module: Any, inputs: object | None) -> Model:
+def _traced(model: Model, root: LiveModule, inputs: object | None) -> Model:
     from bncheck.readers import tracing
 
-    return tracing.with_graph(model, module, inputs)
+    return tracing.with_graph(model, root, inputs)
+
+
+def _with_batch_size(model: Model, inputs: object | None) -> Model:
+    """In training mode, the batch of the inputs is one to take statistics from."""
+    if inputs is None or not model.training_state or not model.knows(Model.order):
+        return model
+    size = graph_model.batch_size(model.order, model.layers, "the inputs given")
+    return replace(model, facts={**model.facts, "batch_size": size})
 
 
 def _is_exported_program(target: object) -> bool:

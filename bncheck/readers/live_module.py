@@ -6,6 +6,7 @@ import sys
 from array import array
 from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from bncheck.facts import Unknown, UnknownFact
@@ -18,32 +19,32 @@ class LiveModule:
     """An nn.Module of this process; see module_tree.ModuleRecord."""
 
     def __init__(self, module: Any) -> None:
-        self._module = module
+        self.module = module
 
     @property
     def identity(self) -> int:
         """See ModuleRecord."""
-        return id(self._module)
+        return id(self.module)
 
-    @property
+    @cached_property
     def class_path(self) -> str:
         """See ModuleRecord."""
-        return _path(type(self._module))
+        return _path(type(self.module))
 
-    @property
+    @cached_property
     def lineage(self) -> tuple[str, ...]:
         """See ModuleRecord."""
-        return tuple(map(_path, type(self._module).__mro__))
+        return tuple(map(_path, type(self.module).__mro__))
 
     @property
     def attributes(self) -> Mapping[str, object]:
         """See ModuleRecord."""
-        return dict(vars(self._module))
+        return MappingProxyType(vars(self.module))
 
     @property
     def is_rewired(self) -> bool:
         """See ModuleRecord."""
-        held = vars(self._module)
+        held = vars(self.module)
         return any(held.get(name) for name in HOOKS) or "forward" in held
 
     def lookup(self, name: str) -> Parameter | None:
@@ -51,24 +52,24 @@ class LiveModule:
         if name in self.attributes:
             held = self.attributes[name]
             return parameter(held) if _is_tensor(held) else None
-        if name in getattr(self._module, "parametrizations", ()):
+        if name in getattr(self.module, "parametrizations", ()):
             return Parameter(Unknown(name, "it is computed by a parametrization"), True)
         return self.parameters.get(name) or self.buffers.get(name)
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameter | None]:
         """See ModuleRecord."""
-        return {name: parameter(held) for name, held in self._module._parameters.items()}
+        return {name: parameter(held) for name, held in self.module._parameters.items()}
 
     @cached_property
     def buffers(self) -> Mapping[str, Parameter | None]:
         """See ModuleRecord."""
-        return {name: parameter(held) for name, held in self._module._buffers.items()}
+        return {name: parameter(held) for name, held in self.module._buffers.items()}
 
     @cached_property
     def children(self) -> Mapping[str, LiveModule]:
         """See ModuleRecord."""
-        held = self._module._modules.items()
+        held = self.module._modules.items()
         return {name: LiveModule(child) for name, child in held if child is not None}
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bncheck.errors import UnreadableModel
 
@@ -56,8 +55,7 @@ class ModuleRecord(Protocol):
         """The tensor that ``self.<name>`` is: a plain attribute hides what is registered."""
 
 
-@dataclass(frozen=True, eq=False)
-class Tree:
+class Tree(NamedTuple):
     """The modules of a tree by qualified name, each once, in the order of named_modules."""
 
     places: Mapping[str, ModuleRecord]
@@ -66,6 +64,19 @@ class Tree:
     def is_shared(self, record: ModuleRecord) -> bool:
         """Whether a module is registered in several places."""
         return self.references[record.identity] > 1
+
+
+def parameters(modules: Tree) -> dict[str, tuple[int, ...]]:
+    """The shapes of all parameters by qualified name, in the order of Module.parameters()."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    seen: set[int] = set()
+    for place, record in modules.places.items():
+        for name, held in record.parameters.items():
+            shape = getattr(held.tensor, "shape", None) if held else None
+            if shape is not None and id(held) not in seen:
+                shapes[f"{place}.{name}" if place else name] = shape
+            seen.add(id(held))
+    return shapes
 
 
 def tree(root: ModuleRecord) -> Tree:

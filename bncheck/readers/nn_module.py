@@ -126,11 +126,17 @@ def _facts(record: ModuleRecord, kind: Kind | None) -> dict[str, object]:
         "training": _typed(attributes, "training", bool, "mode"),
         "eps": _eps(attributes, kind),
         "affine": affine["weight"] is not None,
+        "foreign_names": {},  # whatever they are, the module's own class looks for them
         "requires_grad": any(p.requires_grad for p in affine.values() if p),
         **{role: p and p.tensor for role, p in affine.items()},
     }
     if kind in (*BATCH_KINDS, "instance", None):
         facts |= _statistics(record)
+    if kind == "group":
+        facts["num_groups"] = _typed(attributes, "num_groups", int)
+        facts["num_features"] = _typed(attributes, "num_channels", int, "num_features")
+        if "num_channels" not in attributes:
+            facts["num_features"] = _length(facts["weight"])
     return facts
 
 

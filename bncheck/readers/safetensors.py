@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
+from typing import Any, NamedTuple
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
 from bncheck.model import Model
 from bncheck.readers.build import Origin, from_state_dict
+from bncheck.readers.limits import ElementBudget
 from bncheck.readers.source import Source
 from bncheck.tensor import Tensor, decode, itemsize
 
@@ -22,7 +25,6 @@ LENGTH_BYTES = 8
 MAX_HEADER = 32 * 2**20  # bytes of plain ASCII; of other text a quarter
 MAX_TENSORS = 200_000
 MAX_COMMAS = 12 * MAX_TENSORS  # 3 between an entry's fields, 1 in its range, the others in shapes
-MAX_ELEMENTS = 2**23  # of a tensor whose values are read
 MAX_RANK = 64
 MAX_LENGTH = 2**63 - 1
 MAX_SHOWN = 60  # characters of a name in a message
@@ -86,7 +88,7 @@ def _parse(header: bytes) -> dict[str, object]:
     ):
         raise UnreadableModel(f"has a header of {len(header)} bytes, too large for a model")
     try:
-        parsed = json.loads(header.decode(), object_pairs_hook=_unique)
+        parsed = json.loads(header.decode(), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise UnreadableModel("has a header that is no JSON: damaged") from error
     if not isinstance(parsed, dict):
@@ -99,41 +101,32 @@ def _is_plain(header: bytes) -> bool:
     return header.isascii() and b"\\u" not in header
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _object(pairs: list[tuple[str, object]]) -> object:
+    """An object of the header; what describes a tensor is made small at once."""
     unique = dict(pairs)
     if len(unique) != len(pairs):
         raise UnreadableModel("has a header that names something twice")
-    return unique
+    return _described(unique) or unique
 
 
-def _tensors(
-    header: Mapping[str, object], source: Source, begin: int
-) -> Iterator[tuple[str, Tensor]]:
-    ranges = []
-    for name, entry in header.items():
-        dtype, shape, start, stop = _entry(name, entry)
-        ranges.append((start, stop))
-        yield name, _tensor(source, dtype, shape, begin + start)
-    ranges.sort()
-    stops = [0, *(stop for _, stop in ranges)]
-    if begin + stops[-1] != source.size:
-        raise UnreadableModel(
-            f"has {source.size} bytes where its header speaks of {begin + stops[-1]}: "
-            "truncated download, or damaged"
-        )
-    if [start for start, _ in ranges] != stops[:-1]:
-        raise UnreadableModel("has tensors that overlap, or bytes between them: damaged")
+class _Described(NamedTuple):
+    """A tensor as the header has it; its range is in bytes behind the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
 
 
-def _entry(name: str, entry: object) -> tuple[str, tuple[int, ...], int, int]:
-    """dtype, shape and the range of bytes of a tensor, checked against each other."""
+def _described(entry: dict[str, Any]) -> _Described | None:
+    """dtype, shape and range, checked against each other; None where they are not sound."""
     match entry:
         case {"dtype": str(code), "shape": [*shape], "data_offsets": [int(start), int(stop)]}:
             dtype, bits = _DTYPES.get(code, (code, 0))
             sound = _are_lengths([*shape, start, stop]) and start <= stop
             if sound and (not bits or prod(shape) * bits == (stop - start) * 8):
-                return dtype, tuple(shape), start, stop
-    raise UnreadableModel(f"has a header that contradicts itself at tensor {name[:MAX_SHOWN]!r}")
+                return _Described(dtype, tuple(shape), start, stop)
+    return None
 
 
 def _are_lengths(numbers: list[object]) -> bool:
@@ -141,13 +134,48 @@ def _are_lengths(numbers: list[object]) -> bool:
     return few and all(type(n) is int and 0 <= n <= MAX_LENGTH for n in numbers)
 
 
-def _tensor(source: Source, dtype: str, shape: tuple[int, ...], offset: int) -> Tensor:
-    def load() -> array[float]:
-        width, numel = itemsize(dtype), prod(shape)
-        if width is None:
-            raise UnknownFact(Unknown("values", f"values of dtype {dtype} are not decoded"))
-        if numel > MAX_ELEMENTS:
-            raise UnknownFact(Unknown("values", f"a tensor of over {MAX_ELEMENTS} is skipped"))
-        return decode(source.read(offset, numel * width), dtype)
+def _tensors(
+    header: Mapping[str, object], source: Source, begin: int
+) -> Iterator[tuple[str, Tensor]]:
+    ranges, budget = [], ElementBudget()
+    for name, entry in header.items():
+        if not isinstance(entry, _Described):
+            shown = name[:MAX_SHOWN]
+            raise UnreadableModel(f"has a header that contradicts itself at tensor {shown!r}")
+        ranges.append((entry.start, entry.stop))
+        elements = _Elements(source, budget, entry.dtype, entry.shape, begin + entry.start)
+        yield name, Tensor(entry.shape, entry.dtype, elements, storage=elements.offset)
+    ranges.sort()
+    _require_gapless(ranges, source.size - begin)
 
-    return Tensor(shape, dtype, load, storage=offset)
+
+def _require_gapless(ranges: Sequence[tuple[int, int]], size: int) -> None:
+    """The reference implementation's rule: tensors one behind the other, up to the end."""
+    end = 0
+    for start, stop in ranges:
+        if start != end:
+            raise UnreadableModel("has tensors that overlap, or bytes between them: damaged")
+        end = stop
+    if end != size:
+        raise UnreadableModel(
+            f"has {size} bytes of tensors where its header speaks of {end}: "
+            "truncated download, or damaged"
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Elements:
+    """Where the elements of a tensor lie in the file. Called, it reads them."""
+
+    source: Source
+    budget: ElementBudget
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    def __call__(self) -> array[float]:
+        width, numel = itemsize(self.dtype), prod(self.shape)
+        if width is None:
+            raise UnknownFact(Unknown("values", f"values of dtype {self.dtype} are not decoded"))
+        self.budget.decode(numel)
+        return decode(self.source.read(self.offset, numel * width), self.dtype)

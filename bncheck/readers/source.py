@@ -96,10 +96,16 @@ class FileSource:
 
     def sibling(self, name: str) -> Source | None:
         """See Source.sibling."""
-        folder = self.path.absolute().parent
-        candidate = folder / name
         if Path(name).is_absolute() or Path(name).drive or ".." in Path(name).parts:
             raise UnreadableModel(f"refers to {name[:MAX_SHOWN]!r}, outside its own folder")
+        return self._within(self.path.absolute().parent, name)
+
+    def above(self, name: str) -> Source | None:
+        """A file of the folder above, for a model that is known to lie in a folder of its own."""
+        return self._within(self.path.absolute().parent.parent, name)
+
+    def _within(self, folder: Path, name: str) -> Source | None:
+        candidate = folder / name
         try:
             real = Path(os.path.realpath(candidate))
             exists = real.exists()

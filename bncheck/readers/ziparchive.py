@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import struct
 import zlib
+from array import array
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from operator import attrgetter
+from typing import NamedTuple
 
 from bncheck.errors import UnreadableModel
 from bncheck.readers.source import Source
@@ -24,10 +27,13 @@ MAX_DIRECTORY = 64 * 2**20  # bytes
 MAX_INFLATED = 64 * 2**20  # bytes of a compressed storage
 MAX_ALL_INFLATED = 2**30  # bytes of all that is inflated
 MAX_COMMENT = 0xFFFF
+COPIED_AT_ONCE = 2**20  # bytes
 MAX_NAME = 1000  # characters
 STORED, DEFLATED = 0, 8
+SATURATED = 0xFFFFFFFF  # a 32-bit field whose value stands elsewhere, in 64 bits
 ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 SIZES_FOLLOW = 0x0008
+FOLDER = 0x10  # among the external attributes
 
 END = struct.Struct("<4s4H2LH")
 END64 = struct.Struct("<4sQ2H2L4Q")
@@ -36,8 +42,7 @@ CENTRAL = struct.Struct("<4s6H3L5H2L")
 LOCAL = struct.Struct("<4s5H3L2H")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A file of the archive, as the central directory has it; sizes in bytes."""
 
     name: str
@@ -46,7 +51,7 @@ class Entry:
     compressed_size: int
     size: int
     header_offset: int
-    limit: int = 0  # where the next entry, or the directory, begins
+    crc: int
 
 
 class ZipArchive:
@@ -58,8 +63,12 @@ class ZipArchive:
         entries = list(_parse_directory(source.read(begin, size)))
         if len(entries) != count:
             raise UnreadableModel(f"zip directory has {len(entries)} entries, but says {count}")
-        self.entries: Mapping[str, Entry] = _without_conflicts(entries, begin)
-        self._spellings = Counter(name.lower() for name in self.entries)
+        self._offsets = _checked_offsets(entries, begin)
+        self.entries: Mapping[str, Entry] = {entry.name: entry for entry in entries}
+        if len(self.entries) != count:
+            raise UnreadableModel("zip archive holds an entry of the same name twice")
+        lowered = ((name.lower(), name) for name in self.entries)
+        self._cased = Counter(lower for lower, name in lowered if lower != name)
         self._inflated = ("", b"")  # the last one: many tensors may lie in one storage
         self._budget = MAX_ALL_INFLATED
 
@@ -69,7 +78,9 @@ class ZipArchive:
         Raises UnreadableModel for one that differs in upper and lower case only: PyTorch takes
         the one for the other.
         """
-        if self._spellings[name.lower()] > (name in self.entries):
+        lower = name.lower()
+        spellings = self._cased[lower] + (lower in self.entries)
+        if spellings > (name in self.entries):
             raise UnreadableModel(f"zip archive holds {name!r} in another spelling")
         return name in self.entries
 
@@ -99,6 +110,13 @@ class ZipArchive:
             self._inflated = (name, self.read(name, MAX_INFLATED))
         return self._inflated[1][offset : offset + length]
 
+    def raw(self, name: str) -> Iterator[bytes]:
+        """An entry as it lies in the file, a part at a time: to be copied, not inflated."""
+        entry = self.entries[name]
+        begin = self._data_offset(entry)
+        for at in range(0, entry.compressed_size, COPIED_AT_ONCE):
+            yield self._source.read(begin + at, min(COPIED_AT_ONCE, entry.compressed_size - at))
+
     def _data_offset(self, entry: Entry) -> int:
         """Where an entry's content begins, once its local header agrees with the directory."""
         header = self._source.read(entry.header_offset, LOCAL.size)
@@ -108,17 +126,21 @@ class ZipArchive:
         extra_size: int = fields[10]
         name = self._source.read(entry.header_offset + LOCAL.size, name_size)
         begin = entry.header_offset + LOCAL.size + name_size + extra_size
-        left_open = (0, 0xFFFFFFFF) if flags & SIZES_FOLLOW else (0xFFFFFFFF,)
+        left_open = (0, SATURATED) if flags & SIZES_FOLLOW else (SATURATED,)
         if (
             magic != MAGIC
             or name != entry.name.encode()
             or (flags, method) != (entry.flags, entry.method)
             or compressed not in (entry.compressed_size, *left_open)
             or size not in (entry.size, *left_open)
-            or begin + entry.compressed_size > entry.limit
+            or begin + entry.compressed_size > self._limit(entry)
         ):
             raise UnreadableModel(f"zip entry {entry.name!r}: local header and directory disagree")
         return begin
+
+    def _limit(self, entry: Entry) -> int:
+        """Where the next entry, or the directory, begins."""
+        return self._offsets[bisect_right(self._offsets, entry.header_offset)]
 
 
 def _locate_directory(source: Source) -> tuple[int, int, int]:
@@ -134,7 +156,7 @@ def _locate_directory(source: Source) -> tuple[int, int, int]:
             if any(
                 short not in (long, most)
                 for short, long, most in zip(
-                    saturated, (count, size, begin), (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF), strict=True
+                    saturated, (count, size, begin), (0xFFFF, SATURATED, SATURATED), strict=True
                 )
             ):
                 raise UnreadableModel("zip: the 32-bit and 64-bit end records disagree")
@@ -176,19 +198,24 @@ def _read_end64(source: Source, locator: bytes, offset: int) -> tuple[int, int, 
 def _parse_directory(data: bytes) -> Iterator[Entry]:
     position = 0
     while position < len(data):
-        if len(data) - position < CENTRAL.size or data[position : position + 4] != b"PK\x01\x02":
+        if len(data) - position < CENTRAL.size:
             raise UnreadableModel("zip directory is damaged")
         fields = CENTRAL.unpack_from(data, position)
-        flags, method, compressed, size = fields[3], fields[4], fields[8], fields[9]
-        name_size, extra_size, comment_size, disk, offset = *fields[10:14], fields[16]
-        name_end = position + CENTRAL.size + name_size
-        extra = data[name_end : name_end + extra_size]
-        name = _decode_name(data[position + CENTRAL.size : name_end])
-        position = name_end + extra_size + comment_size
-        if position > len(data) or disk:
+        magic, _, _, flags, method, _, _, crc, compressed, size = fields[:10]
+        name_size, extra_size, comment_size, disk, _, attributes, offset = fields[10:]
+        begin = position + CENTRAL.size
+        name = _decode_name(data[begin : begin + name_size])
+        begin += name_size
+        position = begin + extra_size + comment_size
+        if magic != b"PK\x01\x02" or position > len(data) or disk:
             raise UnreadableModel("zip directory is damaged")
-        size, compressed, offset = _widen((size, compressed, offset), extra)
-        yield Entry(name, flags, method, compressed, size, offset)
+        if SATURATED in (size, compressed, offset):
+            extra = data[begin : begin + extra_size]
+            size, compressed, offset = _widen((size, compressed, offset), extra)
+        if size and (attributes & FOLDER or name[-1:] == "/"):
+            # PyTorch extracts no folder: its tensor would be whatever lay in the memory.
+            raise UnreadableModel(f"zip entry {name!r} is marked as a folder, but holds data")
+        yield Entry(name, flags, method, compressed, size, offset, crc)
 
 
 def _decode_name(raw: bytes) -> str:
@@ -205,8 +232,6 @@ def _decode_name(raw: bytes) -> str:
 
 def _widen(fields: tuple[int, int, int], extra: bytes) -> tuple[int, int, int]:
     """Replace saturated 32-bit fields by those of the zip64 extra field (header 0x0001)."""
-    if 0xFFFFFFFF not in fields:
-        return fields
     position = 0
     while position + 4 <= len(extra):
         header, size = struct.unpack_from("<2H", extra, position)
@@ -216,38 +241,34 @@ def _widen(fields: tuple[int, int, int], extra: bytes) -> tuple[int, int, int]:
                     f"<{min(size, len(extra) - position - 4) // 8}Q", extra, position + 4
                 )
             )
-            if len(wide) >= fields.count(0xFFFFFFFF):
-                first, second, third = (wide.pop(0) if f == 0xFFFFFFFF else f for f in fields)
+            if len(wide) >= fields.count(SATURATED):
+                first, second, third = (wide.pop(0) if f == SATURATED else f for f in fields)
                 return first, second, third
             break
         position += 4 + size
     raise UnreadableModel("zip entry has no 64-bit sizes where it needs them")
 
 
-def _without_conflicts(entries: list[Entry], directory: int) -> dict[str, Entry]:
-    """Entries by name; refused where a name comes twice, or where entries share bytes."""
-    offsets = sorted(entry.header_offset for entry in entries)
-    if offsets and offsets[0] != 0:
+def _checked_offsets(entries: Iterable[Entry], directory: int) -> array[int]:
+    """Where the entries, and then the directory, begin; refused where they share bytes."""
+    in_place = sorted(entries, key=attrgetter("header_offset"))
+    if in_place and in_place[0].header_offset != 0:
         raise UnreadableModel("zip archive does not begin with its first entry")
-    if len(set(offsets)) != len(offsets):
-        raise UnreadableModel("zip entries overlap")
-    limits = dict(pairwise([*offsets, directory]))
-    named = {entry.name: replace(entry, limit=limits[entry.header_offset]) for entry in entries}
-    for entry in named.values():
-        _require_sound(entry)
-    if len(named) != len(entries):
-        raise UnreadableModel("zip archive holds an entry of the same name twice")
-    return named
+    offsets = array("Q", (entry.header_offset for entry in in_place))
+    offsets.append(directory)
+    for entry, limit in zip(in_place, islice(offsets, 1, None), strict=True):
+        _require_sound(entry, limit)
+    return offsets
 
 
-def _require_sound(entry: Entry) -> None:
+def _require_sound(entry: Entry, limit: int) -> None:
     if entry.flags & ENCRYPTED:
         raise UnreadableModel("is a password-protected zip; unpack it first")
     if entry.method not in (STORED, DEFLATED):
         raise UnreadableModel(f"zip entry {entry.name!r} has an unknown compression")
     if entry.method == STORED and entry.size != entry.compressed_size:
         raise UnreadableModel(f"zip entry {entry.name!r} has two sizes")
-    if entry.header_offset + LOCAL.size + entry.compressed_size > entry.limit:
+    if entry.header_offset + LOCAL.size + entry.compressed_size > limit:
         raise UnreadableModel(f"zip entry {entry.name!r} overlaps what follows it")
 
 

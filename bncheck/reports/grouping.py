@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from string import ascii_letters, digits
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from bncheck.finding import Finding, NotAssessed
 
@@ -16,8 +15,7 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """Findings of one rule at one level; an example is one message for several."""
 
     findings: tuple[Finding, ...]
@@ -48,8 +46,7 @@ def _variants(findings: Sequence[Finding]) -> list[Group]:
     return [Group(tuple(variant)) for variant in variants]
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """Facts that are missing for one reason, and the rules that they keep open."""
 
     entries: tuple[NotAssessed, ...]

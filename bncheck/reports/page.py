@@ -29,13 +29,20 @@ def _facts(rule: Rule, paint: Paint) -> Iterator[str]:
         "level": f"{rule.level}{train}",
         "layers": kinds(rule),
         "evidence": ", ".join(sorted(rule.evidence)),
-        "default": "on" if rule.default else f"off; turn it on with --select {rule.id}",
+        "default": default(rule),
         "since": rule.since,
         "options": options(rule),
     }
     for label, text in facts.items():
         if text:
             yield fill(words(f"{label}: {text}"), INDENT, INDENT * 2, paint)
+
+
+def default(rule: Rule) -> str:
+    """Whether a rule runs unasked, and how to ask for it."""
+    if rule.in_preview:
+        return f"off, in preview; turn it on with --preview or --select {rule.id}"
+    return "on" if rule.default else f"off; turn it on with --select {rule.id}"
 
 
 def kinds(rule: Rule) -> str:

@@ -16,6 +16,7 @@ Cell = Callable[[NormLayer], object]
 NOT_KNOWN = "?"
 NONE = "-"
 NARROWEST = 20
+STABLE = "stable"
 HEAD_PADDING = 2  # tabulate.MIN_PADDING
 LETTERS = {
     Evidence.TENSORS: "T",
@@ -94,7 +95,7 @@ def rules(catalogue: Iterable[Rule], width: int = WIDTH) -> str:
     """A row for each rule; what it finds is wrapped to the width, in columns."""
     heads = ["id", "name", "level", "evidence", "what"]
     rows = [
-        [rule.id, rule.name, rule.level.value, evidence_letters(rule), _headline(rule)]
+        [rule.id, rule.name, _level(rule), evidence_letters(rule), _headline(rule)]
         for rule in catalogue
     ]
     taken = sum(_width(head, [row[i] for row in rows]) for i, head in enumerate(heads[:-1]))
@@ -104,6 +105,10 @@ def rules(catalogue: Iterable[Rule], width: int = WIDTH) -> str:
 def _width(head: str, column: Sequence[str]) -> int:
     """What tabulate gives a column: heads are padded, columns stand two spaces apart."""
     return max(len(head) + HEAD_PADDING, *map(len, column)) + 2
+
+
+def _level(rule: Rule) -> str:
+    return f"{rule.level.value}, {rule.status}" if rule.status != STABLE else rule.level.value
 
 
 def _headline(rule: Rule) -> str:

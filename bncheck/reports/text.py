@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bncheck.finding import Level
 from bncheck.outcome import Checked
@@ -31,8 +31,7 @@ def unreadable(file: Unreadable, style: Style) -> str:
     return fill([name(file.path, "bold"), *said, *reason], "", DEEP, style.paint)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     checked: Checked
     style: Style
 

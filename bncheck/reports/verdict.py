@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bncheck.catalogue import Rule
 from bncheck.finding import Finding, Level
@@ -20,8 +20,7 @@ WRONG = ""  # what is wrong follows
 NEVER_TOLD = {"graph": frozenset({NormLayer.num_batches_tracked.what})}
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """How to write: the level that fails the run, whether infos are listed, colours."""
 
     fail_on: FailOn = "error"

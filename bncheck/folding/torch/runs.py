@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from bncheck.folding.torch import values
@@ -44,7 +45,7 @@ class Runner(Protocol):
         """Run it with parameters that are off by one rounding."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModuleRunner:
     """A module, with its changes made or not; ``nudged`` are qualified names of tensors."""
 
@@ -59,14 +60,17 @@ class ModuleRunner:
 
     def run_nudged(self, feed: Feed, sites: Sequence[str]) -> Observed:
         """See Runner."""
-        held = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-        off = nudged({name: held[name] for name in self.nudged if name in held})
         functional_call: Any = importlib.import_module("torch.func").functional_call
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return functional_call(self.module, off, args, kwargs)
+            return functional_call(self.module, self._off, args, kwargs)
 
         return self._run(call, feed, sites)
+
+    @cached_property
+    def _off(self) -> Mapping[str, Any]:
+        held = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
+        return nudged({name: held[name] for name in self.nudged if name in held})
 
     def _run(self, call: Callable[..., Any], feed: Feed, sites: Sequence[str]) -> Observed:
         observed = Observed()

@@ -23,6 +23,7 @@ from bncheck.readers.aten.call import Argument, Call, Value, values
 from bncheck.readers.aten.constants import Constants
 from bncheck.readers.aten.schemas import SCHEMAS
 from bncheck.readers.aten.signatures import Signature, signature
+from bncheck.readers.conventions import settled
 from bncheck.tensor import Tensor, constant
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "is_assertion",
     "node",
     "norm_kind",
+    "places",
 ]
 
 ALIASES = {
@@ -51,12 +53,13 @@ ALIASES = {
     "absolute": "abs",
 }
 NO_SHAPES: Mapping[str, Shape] = {}
+MATRICES = ("mat2", "weight", "other")  # what products call their right side
 
 
 def node(call: Call, constants: Constants, shapes: Mapping[str, Shape] = NO_SHAPES) -> Node:
-    """A call as a node; ``shapes`` tell a mean over space from any other."""
+    """A call as a node; ``shapes`` tell a mean over space from any other, and much else."""
     how = signature(call, constants, shapes)
-    return Node(
+    made = Node(
         kind=how.kind,
         op=call.op,
         name=call.name,
@@ -65,6 +68,18 @@ def node(call: Call, constants: Constants, shapes: Mapping[str, Shape] = NO_SHAP
         parameters={**dict(_parameters(call, how, constants)), **how.held},
         attributes=how.arguments(call, constants),
     )
+    return settled(made, shapes)
+
+
+def places(
+    call: Call, constants: Constants, shapes: Mapping[str, Shape] = NO_SHAPES
+) -> Mapping[str, str]:
+    """Which argument of a call is each parameter of its node, by role."""
+    how = signature(call, constants, shapes)
+    found = {role: argument for argument, role in how.roles.items()}
+    for role in how.held:  # what the argument is a view of
+        found[role] = next(each for each in MATRICES if each in call.arguments)
+    return found
 
 
 def norm_kind(call: Call) -> Kind | None:
@@ -118,7 +133,7 @@ def _computed(call: Call, how: Signature, constants: Constants) -> Iterator[str]
         "input" if each == "self" and "self" not in call.arguments else each for each in how.data
     }
     for each, argument in call.arguments.items():
-        if each not in data:
+        if each not in data and each not in how.unread:
             yield from (value for value in values(argument) if value not in constants)
 
 

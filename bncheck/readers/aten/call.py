@@ -75,14 +75,15 @@ class Call:
         integers = tuple(item for item in items if type(item) is int)
         return integers if len(integers) == len(items) else None
 
-    def sizes(self, name: str) -> tuple[int, ...] | None:
-        """A list of sizes, with -1 in place of at most one that is computed."""
+    def sizes(self, name: str) -> tuple[int | None, ...] | None:
+        """A list of sizes, with None in place of those that are computed: -1 where it is one."""
         argument = self.argument(name)
         if not isinstance(argument, list | tuple):
             return None
-        sizes = [-1 if isinstance(item, Value) else item for item in argument]
-        known = tuple(size for size in sizes if type(size) is int)
-        return known if len(known) == len(sizes) and known.count(-1) <= 1 else None
+        sizes = tuple(item if type(item) is int else None for item in argument)
+        if sizes.count(None) == 1 and -1 not in sizes:
+            return tuple(-1 if size is None else size for size in sizes)
+        return sizes
 
 
 def values(argument: Argument) -> Iterator[str]:

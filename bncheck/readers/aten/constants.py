@@ -6,17 +6,20 @@ nodes of the graph; what else is computed from constants is computed.
 
 from __future__ import annotations
 
-import itertools
 import math
 from array import array
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
+from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
 from bncheck.readers.aten.call import Call
-from bncheck.readers.torch.storage import MAX_ELEMENTS
+from bncheck.readers.transposition import transposed
 from bncheck.tensor import Tensor
 
+INTEGERS = frozenset({"int64", "int32"})
+LONGEST_ARGUMENT = 1024  # elements of a constant that gives an operator its indices
 MOST_VIEWS = 50  # each is a level of recursion when values are read
 WIDER = {  # dtypes in which every value of another can be written
     "float16": frozenset({"float32", "float64"}),
@@ -47,6 +50,15 @@ class Constants:
     def get(self, name: str) -> Tensor | None:
         """A constant; None for a value that is none."""
         return self._tensors.get(name)
+
+    def integers(self, name: str) -> tuple[int, ...] | None:
+        """The elements of a small constant of integers, where they are known."""
+        tensor = self._tensors.get(name)
+        if tensor is None or tensor.dtype not in INTEGERS or tensor.numel > LONGEST_ARGUMENT:
+            return None
+        with suppress(UnknownFact, UnreadableModel):  # a file beside it may be missing
+            return tuple(map(int, tensor.values))
+        return None
 
     def transposed(self, name: str) -> Tensor | None:
         """The matrix of which a constant is the transpose; None where it is none."""
@@ -120,11 +132,14 @@ def _reshaped(call: Call, source: Tensor) -> Tensor | None:
 
 def _to_size(call: Call, shape: Shape) -> Shape | None:
     wanted = call.sizes("shape" if call.op == "aten.reshape" else "size")
-    if wanted is None or min(wanted, default=0) < -1:
+    if wanted is None or wanted.count(-1) > 1:
         return None
-    given = math.prod(size for size in wanted if size != -1)
+    sizes = tuple(size for size in wanted if size is not None and size >= -1)
+    if len(sizes) < len(wanted):
+        return None
+    given = math.prod(size for size in sizes if size != -1)
     rest = math.prod(shape) // given if given else 0
-    return tuple(rest if size == -1 else size for size in wanted)
+    return tuple(rest if size == -1 else size for size in sizes)
 
 
 def _flattened(call: Call, shape: Shape) -> Shape | None:
@@ -161,8 +176,7 @@ def _permuted(call: Call, source: Tensor) -> Tensor | None:
     order = _order(call, len(source.shape))
     if order is None or sorted(order) != [*range(len(source.shape))]:
         return None
-    shape = tuple(source.shape[axis] for axis in order)
-    return Tensor(shape, source.dtype, partial(_moved, source, order), source.storage)
+    return transposed(source, order, source.storage)
 
 
 def _order(call: Call, rank: int) -> tuple[int, ...] | None:
@@ -181,18 +195,6 @@ def _order(call: Call, rank: int) -> tuple[int, ...] | None:
     first, second = axes
     order[first], order[second] = order[second], order[first]
     return tuple(order)
-
-
-def _moved(source: Tensor, order: tuple[int, ...]) -> array[float]:
-    if source.numel > MAX_ELEMENTS:
-        _unknown(f"a tensor of over {MAX_ELEMENTS} elements is not transposed")
-    steps = [math.prod(source.shape[axis + 1 :]) for axis in order]
-    axes = [
-        [step * i for i in range(source.shape[axis])]
-        for axis, step in zip(order, steps, strict=True)
-    ]
-    values = source.values
-    return array(values.typecode, (values[sum(place)] for place in itertools.product(*axes)))
 
 
 _SHAPES: dict[str, Callable[[Call, Shape], Shape | None]] = {

@@ -18,7 +18,9 @@ NAMING = ("running_mean", "running_var", "weight", "bias")
 ROLES = ("weight", "bias", "running_mean", "running_var")
 HAVE_CHANNELS = ("batch", "instance")
 _NOT_HELD = unknown(
-    (NormLayer.track_running_stats,), "a graph holds none", "check the module it was made from"
+    (NormLayer.track_running_stats, NormLayer.foreign_names),
+    "a graph holds none",
+    "check the module it was made from",
 )
 
 
@@ -116,8 +118,7 @@ def _facts(
         "num_features": _num_features(each, graph),
         "calls": tuple(call.node for call in calls),
     }
-    if "eps" in arguments:
-        facts["eps"] = arguments["eps"]
+    facts |= {name: arguments[name] for name in ("eps", "num_groups") if name in arguments}
     if each.kind in ("batch", "instance"):
         facts |= _statistics(each, graph)
         facts |= _mode(each.node) if kind_of(each) in BATCH_KINDS else {}

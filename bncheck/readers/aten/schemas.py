@@ -14,6 +14,7 @@ _TEXT = {
     "conv1d conv2d conv3d": _CONV,
     "conv_transpose1d conv_transpose2d conv_transpose3d": _CONV_TRANSPOSE,
     "convolution _convolution": _CONVOLUTION,
+    "_convolution_mode": "input weight bias stride padding dilation groups",
     "linear": "input weight bias",
     "addmm": "self mat1 mat2",
     "mm bmm": "self mat2",
@@ -75,24 +76,27 @@ _TEXT = {
     "to": "self dtype",
     "to.device": "self device dtype",
     "to.prim_Device": "self device dtype",
-    "type_as": "self other",
+    "type_as view_as reshape_as": "self other",
     "pow": "self exponent",
     "prelu": "self weight",
     "clamp clip": "self min max",
     "matmul": "self other",
     "hardtanh": "self min_val max_val",
     "leaky_relu": "self negative_slope",
+    "elu celu": "self alpha",
+    "softplus": "self beta threshold",
     "clamp_min": "self min",
     "clamp_max": "self max",
     "size sym_size": "self dim",
 }
 _FIRST_ONLY = (
-    "abs acos acosh asin asinh atan atanh bitwise_not ceil celu cos cosh elu erf erfc exp exp2 "
+    "abs acos acosh asin asinh atan atanh bitwise_not ceil cos cosh erf erfc exp exp2 "
     "expm1 floor frac gelu hardshrink hardsigmoid hardswish isinf isnan log log10 log1p log2 "
     "log_sigmoid logical_not logit mish neg reciprocal relu relu6 round rrelu rsqrt selu sigmoid "
-    "sign silu sin sinh softplus softshrink softsign sqrt square tan tanh tanhshrink threshold "
+    "sign silu sin sinh softshrink softsign sqrt square tan tanh tanhshrink threshold "
     "trunc alias clone contiguous detach lift_fresh lift_fresh_copy positive _to_copy t numpy_T mT "
-    "dequantize int_repr sym_numel numel dim len stride sym_stride "
+    "dequantize int_repr sym_numel numel dim len stride sym_stride zeros_like ones_like "
+    "empty_like full_like rand_like randn_like new_zeros new_ones new_empty new_full "
     "fake_quantize_per_tensor_affine fake_quantize_per_channel_affine "
     "fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask "
     "fused_moving_avg_obs_fake_quant quantize_per_tensor quantize_per_channel "

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from bncheck.graph import NodeKind, Shape
 from bncheck.model import Kind
 from bncheck.readers.aten import arguments as read
+from bncheck.readers.aten import arrangement as arrange
+from bncheck.readers.aten.activations import activation
 from bncheck.readers.aten.call import Argument, Call, Value
 from bncheck.readers.aten.constants import Constants
 from bncheck.tensor import Tensor
@@ -25,7 +27,8 @@ BATCH = {**WEIGHT_AND_BIAS, "running_mean": "running_mean", "running_var": "runn
 class Signature:
     """How to read an operator: which arguments are data (None: all), which are parameters.
 
-    ``held`` are parameters that no argument is as it stands.
+    ``held`` are parameters that no argument is as it stands. Of what is ``unread``, an operator
+    takes the shape or the type alone.
     """
 
     kind: NodeKind
@@ -34,12 +37,13 @@ class Signature:
     arguments: read.Arguments = read.none
     norm: Kind | None = None
     held: Mapping[str, Tensor] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 Shapes = Mapping[str, Shape]
 Choice = Callable[[Call, Constants, Shapes], Signature]
 OPAQUE = Signature(NodeKind.OPAQUE, None)
-IDENTITY = Signature(NodeKind.IDENTITY)
+IDENTITY = Signature(NodeKind.IDENTITY, unread=("other",))
 CONVOLUTION = Signature(NodeKind.CONV, roles=WEIGHT_AND_BIAS, arguments=read.convolution)
 TRANSPOSED = Signature(
     NodeKind.CONV_TRANSPOSE, roles=WEIGHT_AND_BIAS, arguments=read.transposed_convolution
@@ -91,9 +95,9 @@ def _with_constant(kind: NodeKind, role: str, swapped: bool = False) -> Choice:
         if _is_constant(call.argument(right), constants):
             return Signature(kind, (left,), {right: role}, read.elementwise)
         if _is_constant(call.argument(left), constants):
-            ordered = call.op in ("aten.sub", "aten.rsub", "aten.div")
-            how = read.reversed_elementwise if ordered else read.elementwise
-            return Signature(kind, (right,), {left: role}, how)
+            if call.number("alpha", 1) != 1:
+                return OPAQUE  # a factor on the data
+            return Signature(kind, (right,), {left: role}, read.reversed_elementwise)
         return Signature(kind, (left, right), arguments=read.elementwise)
 
     return choose
@@ -102,16 +106,16 @@ def _with_constant(kind: NodeKind, role: str, swapped: bool = False) -> Choice:
 def _cast(call: Call, constants: Constants, shapes: Shapes) -> Signature:
     floating = call.text("dtype", "float32") in FLOATS
     kind = NodeKind.IDENTITY if floating else NodeKind.ACTIVATION
-    return Signature(kind, arguments=read.cast)
+    return Signature(kind, arguments=read.cast, unread=("other",))
 
 
-def _with_constant_second(name: str) -> Choice:
+def _with_constant_second(name: str, arguments: read.Arguments = read.none) -> Choice:
     """prelu and pow: functions of one value as long as the other is constant."""
 
     def choose(call: Call, constants: Constants, shapes: Shapes) -> Signature:
         if not _is_constant(call.argument(name), constants):
             return OPAQUE
-        return Signature(NodeKind.ACTIVATION, roles={name: "weight"})
+        return Signature(NodeKind.ACTIVATION, ("self",), {name: "weight"}, arguments)
 
     return choose
 
@@ -119,7 +123,7 @@ def _with_constant_second(name: str) -> Choice:
 def _clamp(call: Call, constants: Constants, shapes: Shapes) -> Signature:
     bounds = (call.argument(name) for name in ("min", "max"))
     fixed = all(bound is None or _is_constant(bound, constants) for bound in bounds)
-    return Signature(NodeKind.ACTIVATION) if fixed else OPAQUE
+    return Signature(NodeKind.ACTIVATION, arguments=activation) if fixed else OPAQUE
 
 
 def _mean(call: Call, constants: Constants, shapes: Shapes) -> Signature:
@@ -132,17 +136,18 @@ def _mean(call: Call, constants: Constants, shapes: Shapes) -> Signature:
     return Signature(NodeKind.AVERAGE_POOL, arguments=read.mean) if space else OPAQUE
 
 
-def _slice(call: Call, constants: Constants, shapes: Shapes) -> Signature:
-    whole = (call.integer("start", 0), call.integer("end", read.TO_THE_END))
-    if whole == (0, read.TO_THE_END) and call.integer("step", 1) == 1:
-        return IDENTITY
-    return Signature(NodeKind.SPLIT, arguments=read.cut)
+def _reshape_as(call: Call, constants: Constants, shapes: Shapes) -> Signature:
+    shape = shapes.get(call.value("other"))
+    attributes: dict[str, object] = {"shape": shape} if shape else {}
+    return Signature(
+        NodeKind.RESHAPE, arguments=lambda call, constants: attributes, unread=("other",)
+    )
 
 
 def _index_select(call: Call, constants: Constants, shapes: Shapes) -> Signature:
     if call.value("self") in constants:
         return OPAQUE  # an embedding: its data are the indices
-    return Signature(NodeKind.SPLIT, arguments=read.axis)
+    return Signature(NodeKind.SPLIT, arguments=arrange.places)
 
 
 def _norm(
@@ -160,7 +165,7 @@ def _of_self(kind: NodeKind, arguments: read.Arguments = read.none) -> Signature
 
 
 TABLE: Mapping[str, Signature | Choice] = {
-    **_all(_convolution, "conv1d conv2d conv3d convolution _convolution"),
+    **_all(_convolution, "conv1d conv2d conv3d convolution _convolution _convolution_mode"),
     **_all(TRANSPOSED, "conv_transpose1d conv_transpose2d conv_transpose3d"),
     **_all(_product("self", "weight", "bias"), "linear"),
     **_all(_product("mat1", "mat2", "self"), "addmm"),
@@ -201,14 +206,14 @@ TABLE: Mapping[str, Signature | Choice] = {
     **_all(_with_constant(NodeKind.MUL, "weight"), "mul div"),
     **_all(_of_self(NodeKind.RELU), "relu"),
     **_all(
-        _of_self(NodeKind.ACTIVATION),
+        _of_self(NodeKind.ACTIVATION, activation),
         "abs acos acosh asin asinh atan atanh bitwise_not ceil celu cos cosh elu erf erfc exp "
         "exp2 expm1 floor frac gelu hardshrink hardsigmoid hardswish hardtanh isinf isnan "
         "leaky_relu log log10 log1p log2 log_sigmoid logical_not logit mish neg reciprocal relu6 "
         "round rrelu rsqrt selu sigmoid sign silu sin sinh softplus softshrink softsign sqrt "
         "square tan tanh tanhshrink threshold trunc clamp_min clamp_max",
     ),
-    **_all(_with_constant_second("weight"), "prelu"),
+    **_all(_with_constant_second("weight", read.homogeneous), "prelu"),
     **_all(_with_constant_second("exponent"), "pow"),
     **_all(_clamp, "clamp clip"),
     **_all(
@@ -234,36 +239,35 @@ TABLE: Mapping[str, Signature | Choice] = {
     ),
     **_all(_mean, "mean"),
     **_all(
-        _of_self(NodeKind.RESIZE, read.resize),
+        _of_self(NodeKind.RESIZE, arrange.resize),
         "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
         "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_nearest_exact1d "
         "_upsample_nearest_exact2d _upsample_nearest_exact3d _upsample_bilinear2d_aa "
         "_upsample_bicubic2d_aa interpolate",
     ),
     **_all(
-        _of_self(NodeKind.PAD, read.pad),
+        _of_self(NodeKind.PAD, arrange.pad),
         "pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d "
         "replication_pad1d replication_pad2d replication_pad3d",
     ),
-    **_all(Signature(NodeKind.CONCAT, ("tensors",), arguments=read.axis), "cat"),
-    **_all(
-        _of_self(NodeKind.SPLIT, read.axis),
-        "split split_with_sizes chunk tensor_split unbind select",
-    ),
+    **_all(Signature(NodeKind.CONCAT, ("tensors",), arguments=arrange.axis), "cat"),
+    **_all(_of_self(NodeKind.SPLIT, arrange.parts), "split split_with_sizes chunk"),
+    **_all(_of_self(NodeKind.SPLIT, arrange.axis), "tensor_split"),
+    **_all(_of_self(NodeKind.SPLIT, arrange.unbound), "unbind"),
+    **_all(_of_self(NodeKind.SPLIT, arrange.place), "select"),
     **_all(_index_select, "index_select"),
-    **_all(_slice, "slice"),
-    **_all(_of_self(NodeKind.SPLIT, read.cut), "narrow"),
-    **_all(_of_self(NodeKind.RESHAPE, read.reshape), "view reshape _unsafe_view"),
-    **_all(_of_self(NodeKind.RESHAPE, read.flatten), "flatten"),
-    **_all(_of_self(NodeKind.RESHAPE), "unflatten"),
-    **_all(_of_self(NodeKind.RESHAPE, read.squeeze), "squeeze unsqueeze"),
-    **_all(_of_self(NodeKind.RESHAPE, read.permute), "permute"),
-    **_all(
-        _of_self(NodeKind.RESHAPE, read.transpose),
-        "transpose t numpy_T mT movedim",
-    ),
-    **_all(_of_self(NodeKind.RESHAPE, read.shuffle), "pixel_shuffle pixel_unshuffle"),
-    **_all(_of_self(NodeKind.RESHAPE, read.channel_shuffle), "channel_shuffle"),
+    **_all(_of_self(NodeKind.SPLIT, arrange.cut), "slice narrow"),
+    **_all(_of_self(NodeKind.RESHAPE, arrange.reshape), "view reshape _unsafe_view"),
+    **_all(_reshape_as, "view_as reshape_as"),
+    **_all(_of_self(NodeKind.RESHAPE, arrange.flatten), "flatten"),
+    **_all(_of_self(NodeKind.RESHAPE, arrange.unflatten), "unflatten"),
+    **_all(_of_self(NodeKind.RESHAPE, arrange.squeeze), "squeeze"),
+    **_all(_of_self(NodeKind.RESHAPE, arrange.unsqueeze), "unsqueeze"),
+    **_all(_of_self(NodeKind.RESHAPE, arrange.permute), "permute"),
+    **_all(_of_self(NodeKind.RESHAPE, arrange.transpose), "transpose t mT"),
+    **_all(_of_self(NodeKind.RESHAPE), "numpy_T movedim"),
+    **_all(_of_self(NodeKind.RESHAPE, arrange.shuffle), "pixel_shuffle pixel_unshuffle"),
+    **_all(_of_self(NodeKind.RESHAPE, arrange.channel_shuffle), "channel_shuffle"),
     **_all(
         _of_self(NodeKind.QUANTIZE),
         "fake_quantize_per_tensor_affine fake_quantize_per_channel_affine "
@@ -281,5 +285,9 @@ TABLE: Mapping[str, Signature | Choice] = {
             "fake_quant_per_channel",
         )
     },
-    **_all(_of_self(NodeKind.SHAPE), "size sym_size numel sym_numel dim stride sym_stride len"),
+    **_all(
+        _of_self(NodeKind.SHAPE),
+        "size sym_size numel sym_numel dim stride sym_stride len zeros_like ones_like empty_like "
+        "full_like rand_like randn_like new_zeros new_ones new_empty new_full",
+    ),
 }

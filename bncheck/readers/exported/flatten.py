@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bncheck.errors import UnreadableModel
 from bncheck.graph import Graph, Node, NodeKind, Shape
@@ -12,6 +12,7 @@ from bncheck.readers.aten import Argument, Call, Constants, Value
 from bncheck.readers.aten.call import values
 from bncheck.readers.aten.layers import ROLES, Normalization, layers, owner
 from bncheck.readers.exported.program import Body, Operation, Program, Scope
+from bncheck.readers.inference import note_shapes
 from bncheck.tensor import Tensor
 
 TORCH = "torch.nn.modules."
@@ -22,12 +23,22 @@ WRAPPERS = ("wrap", "tag_activation_checkpoint", "invoke_subgraph", "hints_wrapp
 BRANCHES = ("cond", "switch")
 
 
-def flatten(program: Program) -> tuple[Graph, tuple[NormLayer, ...]]:
+Observe = Callable[[Node, Operation, Mapping[str, str]], None]
+
+
+def unobserved(node: Node, operation: Operation, places: Mapping[str, str]) -> None:
+    """Nobody wants to know what a node was made of."""
+
+
+def flatten(
+    program: Program, observe: Observe = unobserved
+) -> tuple[Graph, tuple[NormLayer, ...]]:
     """The graph of a program, and its normalization layers.
 
-    Raises UnreadableModel where a value is made twice, or read before it is made.
+    ``observe`` is told of each node the operation that it was made of, and which argument of it is
+    which parameter. Raises UnreadableModel where a value is made twice, or read before it is made.
     """
-    flattener = _Flattener(program)
+    flattener = _Flattener(program, observe)
     names = flattener.run(program.body)
     try:
         inputs = tuple(names[value] for value in program.given)
@@ -55,7 +66,8 @@ def _bind(names: dict[str, str], value: str, flat: str) -> None:
 
 
 class _Flattener:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, observe: Observe) -> None:
+        self._observe = observe
         self.nodes: list[Node] = []
         self.found: list[Normalization] = []
         self.shapes: dict[str, Shape] = {}
@@ -139,6 +151,9 @@ class _Flattener:
             return
         node = aten.node(call, self._constants, self.shapes)
         self.nodes.append(node)
+        if self._observe is not unobserved:
+            self._observe(node, operation, aten.places(call, self._constants, self.shapes))
+        note_shapes(node, self.shapes)
         kind = aten.norm_kind(call)
         if kind is not None:
             self.found.append(self._normalization(kind, node, call, operation.scopes))

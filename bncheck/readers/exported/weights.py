@@ -112,7 +112,8 @@ def _tensor(meta: Mapping[str, Json], path: str, storages: RawStorages, pickled:
 
 
 def _integers(sizes: list[Json]) -> tuple[int, ...]:
-    integers = tuple(n for kind, n in sizes if kind == "as_int" and type(n) is int)
+    unions = (each for each in sizes if isinstance(each, tuple))
+    integers = tuple(n for kind, n in unions if kind == "as_int" and type(n) is int)
     if len(integers) != len(sizes):
         raise UnreadableModel("gives a stored tensor a size that is no number")
     return integers

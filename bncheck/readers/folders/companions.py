@@ -47,9 +47,9 @@ def _batch_size_beside(source: FileSource) -> BatchSize | Unknown:
 
 
 def _batch_size_in(arguments: Source) -> BatchSize | Unknown:
-    from bncheck.readers.torch import training, zipped
+    from bncheck.readers.torch import hyper_parameters, zipped
 
-    return training.of_training_arguments(zipped.load(arguments)[0])
+    return hyper_parameters.of_training_arguments(zipped.load(arguments)[0])
 
 
 def _with_config(model: Model, source: FileSource) -> Model:
@@ -74,4 +74,4 @@ def _with_loader(model: Model, source: FileSource) -> Model:
         return model
     from bncheck.readers.folders import mlflow
 
-    return replace(model, loader_calls_eval=mlflow.loader_calls_eval(source.path))
+    return replace(model, loader_calls_eval=mlflow.loader_calls_eval(source))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from bncheck.errors import UnreadableModel
 from bncheck.readers.source import FileSource
@@ -21,14 +20,13 @@ _FLAVOR = "flavors.python_function."
 _LINE = re.compile(r"( *)([A-Za-z_]\w{0,99}): *(.{0,200})")
 
 
-def loader_calls_eval(path: Path) -> str | None:
+def loader_calls_eval(source: FileSource) -> str | None:
     """Who switches a module file to eval mode, where it lies in a model folder of MLflow."""
-    folder = path.absolute().parent
-    if folder.name != FOLDER:
+    if source.path.absolute().parent.name != FOLDER:
         return None
     try:
-        file = FileSource(folder.parent / NAME)
-        held = scan(file.read(0, min(file.size, MAX_BYTES)))
+        file = source.above(NAME)
+        held = scan(file.read(0, min(file.size, MAX_BYTES))) if file else {}
     except UnreadableModel:  # there is none, or the module is sound without it
         return None
     flavor = (held.get(_FLAVOR + "loader_module"), held.get(_FLAVOR + "data"))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from bncheck.errors import NotAModel, UnreadableModel
 from bncheck.model import Content, Model
 from bncheck.readers.build import Origin, from_module, from_state_dict
 from bncheck.readers.limits import bounded
 from bncheck.readers.source import Source
-from bncheck.readers.torch import training
+from bncheck.readers.torch import hyper_parameters, optimizer, training
 from bncheck.readers.torch.pickle_values import Dict, Instance, Value, attributes, mapping
 from bncheck.readers.torch.pickled_module import PickledModule, is_module
 from bncheck.readers.torch.storage import Storages
@@ -32,6 +32,7 @@ _LEAVES = frozenset(
         "running_var",
         "num_batches_tracked",
         "moving_mean",
+        "moving_var",
         "moving_variance",
         "weight_ih_l0",
         "weight_hh_l0",
@@ -41,8 +42,7 @@ _LEAVES = frozenset(
 _NO_MODEL = re.compile(r"optimizer|optim(s|_|$)|scheduler|scaler|rng|criterion", re.IGNORECASE)
 
 
-@dataclass(frozen=True, eq=False)
-class Member:
+class Member(NamedTuple):
     """One model of a checkpoint; ``key`` is its path of keys, None for the whole pickle."""
 
     key: str | None
@@ -53,10 +53,11 @@ def models(root: Value, storages: Storages, container: str, source: Source) -> t
     """The models in the value of a pickle. Raises NotAModel where there is none."""
     state = training.training_state(root)
     loader = training.loader_calls_eval(root)
-    size = training.batch_size(root)
+    size = hyper_parameters.batch_size(root)
+    slots = optimizer.slots(root, storages)
     found: list[Model] = []
     for member in find_members(root, storages):
-        model = _model(member, storages, Origin(container, member.key, state, loader, size))
+        model = _model(member, storages, Origin(container, member.key, state, loader, size, slots))
         bounded(model.layers, already=sum(len(each.layers) for each in found))
         found.append(model)
     return tuple(found)
@@ -65,8 +66,11 @@ def models(root: Value, storages: Storages, container: str, source: Source) -> t
 def _model(member: Member, storages: Storages, origin: Origin) -> Model:
     if is_module(member.value):
         return from_module(PickledModule(member.value, storages), origin)
-    held = parameters(mapping(member.value) or {}, storages).items()
-    tensors = {name: p.tensor for name, p in held if p and isinstance(p.tensor, Tensor)}
+    tensors = {
+        name: held.tensor
+        for name, held in parameters(mapping(member.value) or {}, storages).items()
+        if held and isinstance(held.tensor, Tensor)
+    }
     content: Content = "checkpoint" if member.key else "state_dict"
     return from_state_dict(tensors, versions(member.value, tensors), content, origin)
 
@@ -81,8 +85,7 @@ def find_members(root: Value, storages: Storages) -> tuple[Member, ...]:
     return members
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Place:
+class _Place(NamedTuple):
     """A value, and by which key of which other value it was reached."""
 
     value: Value
@@ -158,7 +161,9 @@ def is_state_dict(value: Value, storages: Storages) -> bool:
 
 def versions(value: Value, names: Iterable[str]) -> Mapping[str, int]:
     """The class versions that ``_metadata`` gives for the prefixes of these names."""
-    metadata = mapping(attributes(value).get("_metadata")) or {}
+    metadata = mapping(attributes(value).get("_metadata"))
+    if not metadata:
+        return {}
     prefixes = {name.rpartition(".")[0] for name in names}
     found = {prefix: (mapping(metadata.get(prefix)) or {}).get("version") for prefix in prefixes}
     return {prefix: number for prefix, number in found.items() if type(number) is int}

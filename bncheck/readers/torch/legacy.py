@@ -8,13 +8,14 @@ endian on every machine. See torch/serialization.py, _legacy_save, and torch/csr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bncheck.errors import UnreadableModel
 from bncheck.model import Model
 from bncheck.readers.source import Source
 from bncheck.readers.torch import checkpoint, pickle_machine
-from bncheck.readers.torch.pickle_machine import MAX_PICKLE, Loaded, Truncated
+from bncheck.readers.torch.pickle_machine import MAX_PICKLE, Loaded
+from bncheck.readers.torch.pickle_state import Truncated
 from bncheck.readers.torch.pickle_values import Value
 from bncheck.readers.torch.storage import Budget, widths
 from bncheck.tensor import ByteOrder
@@ -26,8 +27,7 @@ COUNT_BYTES = 8
 _PICKLED_MAGIC = b"\x8a\x0a" + MAGIC.to_bytes(10, "little") + b"."  # LONG1, STOP
 
 
-@dataclass(frozen=True, slots=True)
-class LegacyStorages:
+class LegacyStorages(NamedTuple):
     """The storages behind the pickles; see Storages."""
 
     source: Source

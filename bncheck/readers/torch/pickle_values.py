@@ -21,16 +21,12 @@ UNREAD: Any = object()
 class Global:
     """A class or function by name."""
 
-    __slots__ = ("module", "name")
+    __slots__ = ("module", "name", "path")
 
     def __init__(self, module: str, name: str) -> None:
         self.module = module
         self.name = name
-
-    @property
-    def path(self) -> str:
-        """Module and name, joined by a dot."""
-        return f"{self.module}.{self.name}"
+        self.path = f"{module}.{name}"
 
     def __repr__(self) -> str:
         return f"Global({self.path})"
@@ -39,10 +35,11 @@ class Global:
 class PersistentId:
     """A reference to something outside the pickle: in PyTorch's files, a storage."""
 
-    __slots__ = ("value",)
+    __slots__ = ("place", "value")
 
     def __init__(self, value: Value) -> None:
         self.value = value
+        self.place: Any = None  # what storage.place makes of it
 
 
 class Dict:
@@ -126,11 +123,13 @@ def mapping(value: Value) -> dict[str, Value] | None:
 
 
 def _is_mapping(value: Dict | Instance) -> bool:
+    if not value.pairs:
+        return isinstance(value, Dict) or value.class_path in _DICTIONARIES
     if not all(isinstance(key, str) for key, _ in value.pairs):
         return False
     if any(len(key) > MAX_NAME for key, _ in value.pairs):
         raise UnreadableModel(f"holds a name of over {MAX_NAME} characters")
-    return bool(value.pairs) or isinstance(value, Dict) or value.class_path in _DICTIONARIES
+    return True
 
 
 _DICTIONARIES = {"collections.OrderedDict", "collections.defaultdict"}

@@ -7,16 +7,14 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
+from bncheck.readers.limits import ElementBudget
 from bncheck.readers.torch.pickle_values import Global, Instance, PersistentId, Value
 from bncheck.tensor import ByteOrder, Tensor, decode, itemsize
 
-MAX_ELEMENTS = 2**23  # of a tensor whose values are read
-MAX_ALL_ELEMENTS = 2**24  # of all tensors of a file whose values are read
-SCATTERED = 8  # what an element costs that does not lie behind the one before it
 MAX_STEPS = 200_000  # tensors and modules; every reference from another place counts again
 MAX_KEY = 200  # characters of the name of a storage
 MAX_RANK = 64  # PyTorch's own limit
@@ -45,26 +43,18 @@ _STORAGES = {
 }
 
 
-class Budget:
+class Budget(ElementBudget):
     """What one file may cost to look at, however often its parts refer to each other."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._steps = MAX_STEPS
-        self._elements = MAX_ALL_ELEMENTS
 
     def step(self, count: int) -> None:
         """Look at so many tensors or modules; raises UnreadableModel where it were too many."""
         self._steps -= count
         if self._steps < 0:
             raise UnreadableModel(f"holds or refers to over {MAX_STEPS} tensors and modules")
-
-    def decode(self, elements: int, contiguous: bool = True) -> None:
-        """Decode so many elements; raises UnknownFact where it were too many."""
-        if elements > MAX_ELEMENTS:
-            raise UnknownFact(Unknown("values", f"over {MAX_ELEMENTS} elements are not read"))
-        self._elements -= elements if contiguous else elements * SCATTERED
-        if self._elements < 0:
-            raise UnknownFact(Unknown("values", f"{MAX_ALL_ELEMENTS} elements were read already"))
 
 
 class Storages(Protocol):
@@ -82,8 +72,7 @@ class Storages(Protocol):
         """Bytes of one storage; raises UnreadableModel where it is shorter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A storage: its key, its elements' dtype and bytes, and where a view of it begins."""
 
     key: str
@@ -94,10 +83,17 @@ class Place:
 
 def place(reference: Value) -> Place:
     """What a persistent id refers to. Raises UnreadableModel where that is no storage."""
-    match reference:
-        case PersistentId(value=("storage", Global() as kind, str(key), _, int(), *more)) if (
-            len(key) <= MAX_KEY
-        ):
+    if not isinstance(reference, PersistentId):
+        raise UnreadableModel("pickle refers to a storage in an unknown way")
+    if reference.place is None:
+        reference.place = _place(reference.value)
+    found: Place = reference.place
+    return found
+
+
+def _place(value: Value) -> Place:
+    match value:
+        case "storage", Global() as kind, str(key), _, int(), *more if len(key) <= MAX_KEY:
             dtype, width = _STORAGES.get(kind.name, ("unknown", 0))
             match more:  # PyTorch before 1.6 has a sixth value
                 case [(_, int(offset), int()), *_] if offset >= 0:
@@ -132,8 +128,9 @@ def integers(value: Value) -> tuple[int, ...]:
         value = value.args[0]
     if not isinstance(value, tuple | list) or len(value) > MAX_RANK:
         raise UnreadableModel("pickle gives a tensor a shape that no tensor can have")
-    if not all(type(n) is int and 0 <= n <= MAX_LENGTH for n in value):
-        raise UnreadableModel("pickle gives a tensor a shape that no tensor can have")
+    for length in value:
+        if type(length) is not int or not 0 <= length <= MAX_LENGTH:
+            raise UnreadableModel("pickle gives a tensor a shape that no tensor can have")
     return tuple(value)
 
 
@@ -150,14 +147,15 @@ def strided(
     shape, strides = integers(size), integers(stride)
     if len(shape) != len(strides) or type(offset) is not int or offset < 0:
         raise UnreadableModel("pickle gives a tensor strides that no tensor can have")
-    view = View(where.key, dtype or where.dtype, where.offset + offset, shape, strides)
-    return Tensor(shape, view.dtype, lambda: load(view, storages), storage=where.key)
+    view = View(storages, where.key, dtype or where.dtype, where.offset + offset, shape, strides)
+    return Tensor(shape, view.dtype, view, storage=where.key)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class View:
-    """Where a tensor's elements lie in a storage; offset and strides in elements."""
+    """Where the elements of a tensor lie; offset and strides in elements. Called, it reads them."""
 
+    storages: Storages
     key: str
     dtype: str
     offset: int
@@ -169,32 +167,32 @@ class View:
         """How many elements of the storage the tensor stretches over."""
         return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
 
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in row-major order, without gaps."""
+        expected = 1
+        for length, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if length != 1 and stride != expected:
+                return False
+            expected *= length
+        return True
 
-def load(view: View, storages: Storages) -> array[float]:
-    """The elements of a view, in row-major order."""
-    numel = prod(view.shape)
-    if numel == 0:
-        return array("d")
-    width = itemsize(view.dtype)
-    if width is None:
-        raise UnknownFact(Unknown("values", f"values of dtype {view.dtype} are not decoded"))
-    in_order = view.span == numel and _is_contiguous(view)
-    storages.budget.decode(max(numel, view.span), in_order)
-    data = storages.read(view.key, view.offset * width, view.span * width)
-    values = decode(data, view.dtype, storages.byteorder)
-    if in_order:
-        return values
-    indices = _indices(view.shape, view.strides)
-    return array(values.typecode, (values[i] for i in indices))
-
-
-def _is_contiguous(view: View) -> bool:
-    expected = 1
-    for length, stride in zip(reversed(view.shape), reversed(view.strides), strict=True):
-        if length != 1 and stride != expected:
-            return False
-        expected *= length
-    return True
+    def __call__(self) -> array[float]:
+        """The elements, in row-major order."""
+        numel = prod(self.shape)
+        if numel == 0:
+            return array("d")
+        width = itemsize(self.dtype)
+        if width is None:
+            raise UnknownFact(Unknown("values", f"values of dtype {self.dtype} are not decoded"))
+        in_order = self.span == numel and self.is_contiguous
+        self.storages.budget.decode(max(numel, self.span), in_order)
+        data = self.storages.read(self.key, self.offset * width, self.span * width)
+        values = decode(data, self.dtype, self.storages.byteorder)
+        if in_order:
+            return values
+        indices = _indices(self.shape, self.strides)
+        return array(values.typecode, (values[i] for i in indices))
 
 
 def _indices(shape: Sequence[int], strides: Sequence[int]) -> map[int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
@@ -31,12 +31,17 @@ _OF_SUBCLASSES = frozenset(
     for module in ("torch._tensor", "torch.tensor")  # torch.tensor: before 1.9
     for version in ("", "_v2")
 )
+_WRAPPERS = _OF_SUBCLASSES | {
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_parameter_with_state",
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor",
+    "torch.nn.parameter.Parameter",
+}
 # Python cannot hold these among a tensor's own attributes: to set one is to change the tensor.
 _SETTERS = frozenset({"data", "real", "imag", "requires_grad"})
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A tensor as a module holds it; unknown where only that it exists is known."""
 
     tensor: Tensor | Unknown
@@ -45,6 +50,8 @@ class Parameter:
 
 def is_optimizer(value: Value) -> bool:
     """Whether this is the state_dict of an optimizer."""
+    if not isinstance(value, Dict | Instance) or not value.pairs:
+        return False
     held = mapping(value) or {}
     return "param_groups" in held and "state" in held
 
@@ -58,6 +65,8 @@ def parameter(value: Value, storages: Storages) -> Parameter | None:
         return None
     if value.tensor is UNREAD:
         value.tensor = _parameter(value, storages)
+        if value.tensor is not None:
+            value.args = ()  # nothing asks for more; a file may hold very many
     found: Parameter | None = value.tensor
     return found
 
@@ -69,21 +78,23 @@ def _parameter(value: Value, storages: Storages) -> Parameter | None:
             return None
         if len(value.args) > MAX_ARGUMENTS:
             return None
-        inner = _wrapped(value.called.path, value.args)
+        path = value.called.path
+        inner = _wrapped(path, value.args) if path in _WRAPPERS else None
         if inner is None:
-            tensor = _rebuilt(value.called.path, value.args, storages)
+            tensor = _rebuilt(path, value.args, storages)
             if tensor is None:
                 return None
             _require_unchanged(value, None)
-            return Parameter(tensor, _wants_grad(value) if wants_grad is None else wants_grad)
+            if wants_grad is None:
+                wants_grad = _wants_grad(path, value.args)
+            return Parameter(tensor, wants_grad)
         _require_unchanged(value, inner.state)
         value = inner.value
         wants_grad = inner.requires_grad if wants_grad is None else wants_grad
     raise UnreadableModel("pickle wraps a tensor in itself")
 
 
-@dataclass(frozen=True, slots=True)
-class _Wrapped:
+class _Wrapped(NamedTuple):
     """What a function is given that makes one tensor of another."""
 
     value: Value
@@ -105,7 +116,7 @@ def _wrapped(path: str, args: tuple[Value, ...]) -> _Wrapped | None:
             (value, _, _, bool() as requires_grad),
         ):
             return _Wrapped(value, requires_grad)
-        case path, (called, _, tuple() as inner, state) if path in _OF_SUBCLASSES:
+        case _, (called, _, tuple() as inner, state) if path in _OF_SUBCLASSES:
             return _Wrapped(Instance(called, inner), None, state)
         case "torch.nn.parameter.Parameter", (value,):
             return _Wrapped(value, True)
@@ -114,15 +125,17 @@ def _wrapped(path: str, args: tuple[Value, ...]) -> _Wrapped | None:
 
 def _require_unchanged(made: Instance, state: Value) -> None:
     """PyTorch lets a pickle replace a tensor's data by a state, or set its elements."""
+    if state is None and not made.is_changed:
+        return
     parts = state if isinstance(state, tuple) else (state,)
     changes = [name for part in parts[:2] for name in _SETTERS & (mapping(part) or {}).keys()]
     if made.is_changed or changes:
         raise UnreadableModel("pickle changes a tensor after it was made, which PyTorch never does")
 
 
-def _wants_grad(made: Instance) -> bool:
-    is_dense = made.class_path.startswith("torch._utils._rebuild_tensor_v")
-    return is_dense and any(flag is True for flag in made.args[4:5])
+def _wants_grad(path: str, args: tuple[Value, ...]) -> bool:
+    is_dense = path.startswith("torch._utils._rebuild_tensor_v")
+    return is_dense and args[4:5] == (True,)
 
 
 def _rebuilt(path: str, args: tuple[Value, ...], storages: Storages) -> Tensor | Unknown | None:

@@ -6,7 +6,7 @@ order of bytes. One root: the folder of the archive's first entry.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bncheck.errors import NotAModel, UnreadableModel
 from bncheck.model import Model
@@ -20,8 +20,7 @@ from bncheck.tensor import ByteOrder
 MAX_NOTE = 64  # bytes of an entry such as byteorder
 
 
-@dataclass(frozen=True, slots=True)
-class ZipStorages:
+class ZipStorages(NamedTuple):
     """The storages of an archive; see Storages."""
 
     archive: ZipArchive
@@ -52,8 +51,7 @@ def load(source: Source) -> tuple[Value, ZipStorages]:
 
 def load_part(archive: ZipArchive, root: str, part: str) -> tuple[Value, ZipStorages]:
     """A pickle beside a folder of the same name, in which its storages lie."""
-    pickled = archive.read(f"{root}/{part}.pkl", pickle_machine.MAX_PICKLE)
-    loaded = pickle_machine.load(pickled)
+    loaded = pickle_machine.load(archive.read(f"{root}/{part}.pkl", pickle_machine.MAX_PICKLE))
     widths(loaded.references)  # refuses a storage of two types
     return loaded.value, ZipStorages(archive, root, byteorder(archive, root), Budget(), part)
 

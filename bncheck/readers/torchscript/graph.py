@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bncheck.graph import Graph, Node
+from bncheck.graph import Graph, Node, Shape
 from bncheck.model import Kind
 from bncheck.readers.aten import (
     Argument,
@@ -16,6 +16,7 @@ from bncheck.readers.aten import (
     node,
     norm_kind,
 )
+from bncheck.readers.inference import note_shapes
 from bncheck.readers.torchscript.tape import Owner, Record
 from bncheck.readers.torchscript.world import World
 from bncheck.tensor import Tensor
@@ -47,15 +48,17 @@ def build(world: World, outputs: tuple[str, ...]) -> tuple[Graph, tuple[Normaliz
     used = {name for record in world.tape.records for name in record.reads} | {*outputs}
     nodes: list[Node] = []
     found: list[Normalizing] = []
+    shapes: dict[str, Shape] = {}
     for record in world.tape.records:
         call = _call(record, used)
         if constants.absorb(call):
             continue
-        nodes.append(node(call, constants))
+        nodes.append(node(call, constants, shapes))
+        note_shapes(nodes[-1], shapes)
         kind = norm_kind(call)
         if kind is not None and nodes[-1].inputs:
             found.append(Normalizing(kind, nodes[-1], call, record.owner))
-    return Graph(tuple(nodes), tuple(world.tape.inputs), outputs), tuple(found)
+    return Graph(tuple(nodes), tuple(world.tape.inputs), outputs, shapes), tuple(found)
 
 
 def _call(record: Record, used: set[str]) -> Call:

@@ -24,7 +24,7 @@ COMPUTED_MODE = Unknown("mode", "it is computed in the code")
 NEVER_CALLED = Unknown("mode", "forward never calls this layer")
 OWN_MODE = Unknown("mode", "its class normalizes by operators of its own")
 OWN_OPERATORS = replace(OWN_MODE, what="order")
-FROM_CALLS = ("eps", "momentum", "training")
+FROM_CALLS = ("eps", "momentum", "training", "num_groups")
 
 Modules = Mapping[str, ScriptObject]
 

@@ -59,6 +59,7 @@ class Library:
         self._files: dict[str, Mapping[str, str]] = {}
         self._classes: dict[str, ScriptClass | None] = {}
         self._functions: dict[str, Function] = {}
+        self._lists: dict[str, tuple[str, ...]] = {}
         self._parser = Parser()
 
     def class_named(self, name: str) -> ScriptClass | None:
@@ -127,16 +128,19 @@ class Library:
         return ScriptClass(
             name=name,
             base=found[1] if (found := _BASE.match(text)) else "",
-            lists={match[1]: tuple(self._strings(match[2])) for match in _NAMES.finditer(declared)},
+            lists={match[1]: self._strings(match[2]) for match in _NAMES.finditer(declared)},
             constants=dict(self._constants(declared)),
             methods=methods,
             reads_mode=any(".training" in body for body in own),
         )
 
-    def _strings(self, text: str) -> Iterator[str]:
-        items = self._parser.literal(text)
-        if isinstance(items, list):
-            yield from (item for item in items if isinstance(item, str))
+    def _strings(self, text: str) -> tuple[str, ...]:
+        """The strings of a list; most classes have the same lists."""
+        if text not in self._lists:
+            items = self._parser.literal(text)
+            several = items if isinstance(items, list) else ()
+            self._lists[text] = tuple(item for item in several if isinstance(item, str))
+        return self._lists[text]
 
     def _constants(self, declared: str) -> Iterator[tuple[str, object]]:
         for match in _CONSTANT.finditer(declared):

@@ -10,19 +10,21 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bncheck.facts import Evidence, Unknown
 from bncheck.graph import Graph, Node
 from bncheck.model import Model, NormLayer
 from bncheck.readers.exported.flatten import flatten
-from bncheck.readers.exported.program import Body, Operation
+from bncheck.readers.exported.program import Body, Operation, Program
 from bncheck.readers.live_module import LiveModule
 from bncheck.readers.module_tree import ModuleRecord, tree
 from bncheck.readers.nn_module import recognized
+from bncheck.readers.torch.values import Parameter
 from bncheck.readers.tracing import hooks, leaves, sandbox, symbolic, tracer
 from bncheck.readers.tracing.exported_program import read_program
+from bncheck.readers.tracing.origins import Origins, origins
 from bncheck.readers.tracing.symbolic import Calls
 
 Records = Mapping[str, ModuleRecord]
@@ -32,20 +34,29 @@ GIVE_INPUTS = "give inputs: bncheck.check(model, inputs=...)"
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What tracing found: a graph and the calls of layers in it."""
+    """What tracing found: a graph, the calls of layers in it, and where values come from."""
 
     graph: Graph
     calls: Calls
+    origins: Origins = field(default_factory=Origins)
 
 
-def with_graph(model: Model, module: Any, inputs: object | None) -> Model:
+def with_graph(model: Model, root: LiveModule, inputs: object | None) -> Model:
     """The model of a module, with the graph and the calls that tracing finds.
 
     ``inputs`` are the arguments of a call: a tensor, a tuple or list, or a mapping by name.
     """
-    records = tree(LiveModule(module)).places
+    return with_trace(model, trace(root, inputs))
+
+
+def trace(root: LiveModule, inputs: object | None) -> Trace | Unknown:
+    """The trace of a module, or why there is none."""
     with sandbox.quiet():
-        found = _trace(module, inputs, records)
+        return _trace(root.module, inputs, tree(root).places)
+
+
+def with_trace(model: Model, found: Trace | Unknown) -> Model:
+    """The model of a module, with what its trace shows."""
     if isinstance(found, Unknown):
         layers = tuple(_without_calls(layer, found) for layer in model.layers)
         return replace(model, layers=layers, facts={**model.facts, "graph": found})
@@ -92,8 +103,8 @@ def _line(error: Exception) -> str:
 def _alone(record: ModuleRecord) -> Trace:
     """The trace of a module that is one call itself."""
     nodes = tuple(leaves.calls("", record, ("input",), ("output",)))
-    norms = {"": [nodes[-1]]}
-    return Trace(Graph(nodes, ("input",), ("output",)), Calls(norms, (), {""}, {""}))
+    calls = Calls({"": [nodes[-1]]}, (), {""}, {""})
+    return Trace(Graph(nodes, ("input",), ("output",)), calls, Origins({"output": ""}))
 
 
 def _symbolic(module: Any, given: tracer.Inputs | None, records: Records) -> Trace:
@@ -103,7 +114,7 @@ def _symbolic(module: Any, given: tracer.Inputs | None, records: Records) -> Tra
     if given is not None and not tracer.is_hooked(copy):
         with suppress(Exception):  # then the shapes stay unknown
             tracer.propagate_shapes(copy, graph, given)
-    return Trace(*symbolic.convert(graph, copy, records))
+    return Trace(*symbolic.convert(graph, copy, records), origins(graph, copy))
 
 
 def _otherwise(module: Any, given: tracer.Inputs, records: Records) -> Trace | None:
@@ -118,11 +129,27 @@ def _otherwise(module: Any, given: tracer.Inputs, records: Records) -> Trace | N
 def _exported(module: Any, given: tracer.Inputs, records: Records) -> Trace:
     export: Any = importlib.import_module("torch.export")
     copy = sandbox.to_be_run(module)
-    program = read_program(export.export(copy, given.args, dict(given.kwargs), strict=False))
+    exported = export.export(copy, given.args, dict(given.kwargs), strict=False)
+    program = _on_its_tensors(read_program(exported), records)
     graph, layers = flatten(program)
     entered = {scope.path for each in _operations(program.body) for scope in each.scopes}
     functional = tuple(each for each in layers if not _is_layer(records.get(each.name)))
-    return Trace(graph, Calls({each.name: [*each.calls] for each in layers}, functional, entered))
+    return Trace(
+        graph,
+        Calls({each.name: [*each.calls] for each in layers}, functional, entered),
+        origins(exported.graph_module.graph, exported.graph_module, program.stored),
+    )
+
+
+def _on_its_tensors(program: Program, records: Records) -> Program:
+    """The program of a copy, with the tensors of the module itself wherever it has them."""
+    own = {name: _held(name, records) for name in program.tensors}
+    return replace(program, tensors={n: own[n] or held for n, held in program.tensors.items()})
+
+
+def _held(name: str, records: Records) -> Parameter | None:
+    path, _, attribute = name.rpartition(".")
+    return records[path].lookup(attribute) if path in records else None
 
 
 def _operations(body: Body) -> Iterator[Operation]:

@@ -51,6 +51,12 @@ def _activations(classes: str) -> dict[str, Recipe]:
     return {f"activation.{name}": Recipe(op or name.lower()) for name, _, op in pairs}
 
 
+def _parametrized(classes: str) -> dict[str, Recipe]:
+    """Activations that have parameters: ``LeakyReLU:leaky_relu:negative_slope``."""
+    parts = (each.split(":") for each in classes.split())
+    return {f"activation.{name}": Recipe(op, "", " ".join(held)) for name, op, *held in parts}
+
+
 RECIPES: Mapping[str, Recipe] = {
     **_by_space("conv.Conv", "conv", "weight bias", _CONV),
     **_by_space("conv.ConvTranspose", "conv_transpose", "weight bias", _CONV + " output_padding"),
@@ -65,9 +71,12 @@ RECIPES: Mapping[str, Recipe] = {
     "normalization.LocalResponseNorm": Recipe("local_response_norm", "", "size alpha beta k"),
     "normalization.CrossMapLRN2d": Recipe("local_response_norm", "", "size alpha beta k"),
     **_activations(
-        "ReLU ReLU6 Hardtanh Hardsigmoid Hardswish Sigmoid Tanh ELU SELU CELU GELU SiLU Mish "
-        "LeakyReLU:leaky_relu LogSigmoid:log_sigmoid Softplus Softsign Softshrink Hardshrink "
-        "Tanhshrink Threshold RReLU"
+        "ReLU ReLU6 Hardsigmoid Hardswish Sigmoid Tanh SELU GELU SiLU Mish LogSigmoid:log_sigmoid "
+        "Softsign Softshrink Hardshrink Tanhshrink Threshold RReLU"
+    ),
+    **_parametrized(
+        "LeakyReLU:leaky_relu:negative_slope ELU:elu:alpha CELU:celu:alpha "
+        "Softplus:softplus:beta:threshold Hardtanh:hardtanh:min_val:max_val"
     ),
     "activation.PReLU": Recipe("prelu", "weight"),
     **{
@@ -90,7 +99,7 @@ RECIPES: Mapping[str, Recipe] = {
     **_by_space("padding.ReflectionPad", "reflection_pad", "", "padding"),
     **_by_space("padding.ReplicationPad", "replication_pad", "", "padding"),
     "flatten.Flatten": Recipe("flatten", "", "start_dim end_dim"),
-    "flatten.Unflatten": Recipe("unflatten"),
+    "flatten.Unflatten": Recipe("unflatten", "", "dim", {"sizes": "unflattened_size"}),
     "pixelshuffle.PixelShuffle": Recipe("pixel_shuffle", "", "upscale_factor"),
     "pixelshuffle.PixelUnshuffle": Recipe("pixel_unshuffle", "", "downscale_factor"),
     "channelshuffle.ChannelShuffle": Recipe("channel_shuffle", "", "groups"),

@@ -94,7 +94,9 @@ class _Shells:
             return tuple(map(self.copied, value))
         if type(value) not in CONTAINERS:
             return value
-        made = self._copies[id(value)] = copy.copy(value)
+        made = self._copies[id(value)] = value.copy()
+        if not value:
+            return made  # most of a module's are empty
         if isinstance(value, dict):
             made.update({key: self.copied(held) for key, held in value.items()})
         elif isinstance(value, list):

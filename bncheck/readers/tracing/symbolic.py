@@ -14,6 +14,8 @@ from bncheck.readers import aten
 from bncheck.readers.aten import Argument, Call, Constants, Value
 from bncheck.readers.aten.call import values
 from bncheck.readers.aten.layers import ROLES, Normalization, layers, owner
+from bncheck.readers.conventions import settled
+from bncheck.readers.inference import note_shapes
 from bncheck.readers.live_module import LiveModule, parameter
 from bncheck.readers.module_tree import ModuleRecord
 from bncheck.readers.nn_module import recognized
@@ -23,7 +25,11 @@ from bncheck.readers.tracing.fx_values import argument, is_node, shape_of
 from bncheck.tensor import Tensor
 
 # Functions and methods that give several tensors, whatever their arguments are.
-SEVERAL = frozenset({"chunk", "split", "split_with_sizes", "tensor_split", "unbind", "meshgrid"})
+SEVERAL = frozenset(
+    {"chunk", "split", "split_with_sizes", "tensor_split", "unbind", "meshgrid", "topk", "sort"}
+    | {"kthvalue", "mode", "std_mean", "var_mean", "cummax", "cummin", "aminmax"}
+)
+ALONG_AN_AXIS = frozenset({"max", "min", "median", "nanmedian"})  # values, and where they are
 
 
 @dataclass(slots=True)
@@ -142,7 +148,7 @@ class _Converter:
         several = leaves.recipe_of(record) is None
         outputs = self._names(node, several)
         self._lists.update(outputs if several else ())  # whatever those are
-        made = [*leaves.calls(node.target, record, inputs, outputs)]
+        made = [*map(self._placed, leaves.calls(node.target, record, inputs, outputs))]
         self._nodes += made
         self.calls.leaves.add(node.target)
         self._note_scopes(node)
@@ -150,6 +156,12 @@ class _Converter:
             self.calls.of_norms.setdefault(node.target, []).append(made[-1])
         if record.attributes.get("inplace") is True:
             self._replace(node)
+
+    def _placed(self, node: Node) -> Node:
+        """A node after those that are there already."""
+        placed = settled(node, self._shapes)
+        note_shapes(placed, self._shapes)
+        return placed
 
     def _note_scopes(self, node: Any) -> None:
         self.calls.entered.update(
@@ -173,6 +185,7 @@ class _Converter:
         if functions.is_in_place(name, named):
             self._replace(node)
         several = name in SEVERAL or named.get("return_indices") is True
+        several |= name in ALONG_AN_AXIS and type(call.arguments.get("1", named.get("dim"))) is int
         self._emit(replace(call, outputs=self._names(node, several)))
 
     def _emit(self, call: Call) -> None:
@@ -180,7 +193,7 @@ class _Converter:
             return
         name = owner(dict(self._names_of_stored(call)))
         node = aten.node(replace(call, name=name), self._constants, self._shapes)
-        self._nodes.append(replace(node, op=node.op.removeprefix("aten.")))
+        self._nodes.append(self._placed(replace(node, op=node.op.removeprefix("aten."))))
         kind = aten.norm_kind(call)
         if kind is not None:
             self._note_norm(kind, self._nodes[-1], call)

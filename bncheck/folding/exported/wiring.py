@@ -1,0 +1,118 @@
+"""The document of a program: its graph, its signature, and references to values in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+Json = Any
+Names = Counter[str]
+BODY = "as_graph"  # whose names are its own
+
+
+def names_in(argument: Json) -> Iterator[str]:
+    """The names of all values that an argument refers to."""
+    for held in _references(argument):
+        yield held["name"]
+
+
+def rename(argument: Json, renamed: Mapping[str, str]) -> None:
+    """Let an argument refer to other values, in place."""
+    for held in _references(argument):
+        held["name"] = renamed.get(held["name"], held["name"])
+
+
+def _references(argument: Json) -> Iterator[dict[str, Json]]:
+    waiting = [argument]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting.extend(item)
+        elif isinstance(item, dict):
+            if isinstance(item.get("name"), str):
+                yield item
+            waiting.extend(held for key, held in item.items() if key != BODY)
+
+
+def tensor(name: str) -> Json:
+    """A value as an argument."""
+    return {"as_tensor": {"name": name}}
+
+
+def spec_kinds(spec: Json) -> list[str]:
+    """The alternative of a union, in either way of writing one."""
+    return [kind for kind, held in spec.items() if held is not None]
+
+
+class Document:
+    """A program as its archive has it in JSON, of which only the outermost graph is looked into."""
+
+    def __init__(self, json: Json) -> None:
+        self.json = json
+        self.graph: Json = json["graph_module"]["graph"]
+        self.signature: Json = json["graph_module"]["signature"]
+
+    @property
+    def nodes(self) -> list[Json]:
+        """Its nodes, in order."""
+        nodes: list[Json] = self.graph["nodes"]
+        return nodes
+
+    @property
+    def metas(self) -> dict[str, Json]:
+        """What is said of tensors, by value."""
+        metas: dict[str, Json] = self.graph["tensor_values"]
+        return metas
+
+    @property
+    def inputs(self) -> list[Json]:
+        """What each input stands for."""
+        specs: list[Json] = self.signature["input_specs"]
+        return specs
+
+    @property
+    def outputs(self) -> list[Json]:
+        """What each output stands for."""
+        specs: list[Json] = self.signature["output_specs"]
+        return specs
+
+    @cached_property
+    def values(self) -> frozenset[str]:
+        """All values of the outermost graph."""
+        made = (name for node in self.nodes for name in outputs_of(node))
+        given = (name for each in self.graph["inputs"] for name in names_in(each))
+        return frozenset((*made, *given))
+
+    @property
+    def taken(self) -> set[str]:
+        """Every name that something has."""
+        tables = (held for key, held in self.graph.items() if key.endswith("_values"))
+        names = {name for table in tables for name in table}
+        return names | self.values | {node.get("name") or "" for node in self.nodes}
+
+    def reads(self) -> Names:
+        """How often each value is read by nodes and outputs, whatever for."""
+        found: Names = Counter()
+        for node in self.nodes:
+            for argument in node["inputs"]:
+                found.update(names_in(argument["arg"]))
+        for output in self.graph["outputs"]:
+            found.update(names_in(output))
+        return found
+
+    def rename(self, renamed: Mapping[str, str]) -> None:
+        """Let everything refer to other values."""
+        for node in self.nodes:
+            for argument in node["inputs"]:
+                rename(argument["arg"], renamed)
+        calls = self.json["graph_module"].get("module_call_graph") or []
+        signatures = [call.get("signature") or {} for call in calls]
+        faces = [held.get(key) or [] for held in signatures for key in ("inputs", "outputs")]
+        rename([self.graph["outputs"], self.outputs, faces], renamed)
+
+
+def outputs_of(node: Json) -> Iterator[str]:
+    """The values that a node makes."""
+    return names_in(node["outputs"])
