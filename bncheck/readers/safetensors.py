@@ -7,6 +7,7 @@ implementation, https://github.com/huggingface/safetensors.
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,9 @@ _DTYPES = {
     "F6_E3M2": ("float6_e3m2", 6),
     "F4": ("float4_e2m1fn_x2", 4),
 }
+
+
+_NAME = re.compile(r"\w{1,32}", re.ASCII)  # also of a dtype to come
 
 
 def looks_like_safetensors(start: bytes) -> bool:
@@ -123,7 +127,7 @@ def _described(entry: dict[str, Any]) -> _Described | None:
     match entry:
         case {"dtype": str(code), "shape": [*shape], "data_offsets": [int(start), int(stop)]}:
             dtype, bits = _DTYPES.get(code, (code, 0))
-            sound = _are_lengths([*shape, start, stop]) and start <= stop
+            sound = _NAME.fullmatch(code) and _are_lengths([*shape, start, stop]) and start <= stop
             if sound and (not bits or prod(shape) * bits == (stop - start) * 8):
                 return _Described(dtype, tuple(shape), start, stop)
     return None

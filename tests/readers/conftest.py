@@ -108,6 +108,7 @@ class Entry:
     local: Mapping[str, Any] = field(default_factory=dict)
     extra: bytes = b""
     offset: int | None = None  # in the directory
+    attributes: int = 0
 
     @property
     def stored(self) -> bytes:
@@ -128,7 +129,7 @@ class Entry:
         name = self.name.encode()
         at = offset if self.offset is None else self.offset
         numbers = (self.flags, self.method, 0, 0, 0, len(self.stored), self.length)
-        lengths = (len(name), len(self.extra), 0, 0, 0, 0, at)
+        lengths = (len(name), len(self.extra), 0, 0, 0, self.attributes, at)
         header = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, *numbers, *lengths)
         return header + name + self.extra
 

@@ -23,6 +23,8 @@ def held(*shape: int, first: float = 0.0) -> Tensor:
 CONSTANTS = {
     "w": held(8, 3, 3, 3),
     "wt": held(3, 8, 2, 2),
+    "even": held(8, 3, 2, 4),
+    "order": Tensor((3,), "int64", lambda: array("q", (2, 0, 1))),
     "fc": held(4, 8),
     "b": held(8),
     "var": held(8, first=1),
@@ -132,7 +134,10 @@ TURNED = [2, 2], [1, 1], [1, 0], 2
 ATTRIBUTES: list[tuple[str, tuple[Any, ...], dict[str, Any], dict[str, Any]]] = [
     # operator, arguments by position and by name, and some of the attributes
     ("conv2d", (X, Value("w")), {}, CONV),
-    ("conv2d", (X, Value("w"), None, [2], "same"), {}, {"padding": "same", "stride": (2, 2)}),
+    ("conv2d", (X, Value("w"), None, [1], "same"), {}, {"padding": (1, 1), "stride": (1, 1)}),
+    ("conv2d", (X, Value("even"), None, [1], "same"), {}, {"padding": (0, 1, 1, 2)}),
+    ("conv2d", (X, Y, None, [1], "same"), {}, {"padding": "same"}),
+    ("_convolution_mode", (X, Value("w"), None, [1], "same"), {}, {"padding": (1, 1)}),
     ("conv2d", (X, Value("w"), None, 1, "valid"), {}, {"padding": (0, 0), "stride": (1, 1)}),
     ("convolution", (X, Y, None, [2], [1], [1], False, [0], 4), {}, {"groups": 4, "stride": (2,)}),
     ("conv_transpose2d", (X, Value("wt"), None, *TURNED), {}, {"groups": 2, "padding": (1, 1)}),
@@ -147,9 +152,8 @@ ATTRIBUTES: list[tuple[str, tuple[Any, ...], dict[str, Any], dict[str, Any]]] = 
     ("group_norm", (X, 4), {}, {"num_groups": 4, "eps": 1e-5}),
     ("layer_norm", (X, [4, 8], None, None, 1e-6), {}, {"axis": -2, "eps": 1e-6}),
     ("rms_norm", (X, [8]), {}, {"axis": -1, "eps": None}),
-    ("add", (X, 1), {"alpha": 2}, {"alpha": 2}),
-    ("sub", (1, X), {}, {"reversed": True}),
-    ("rsub", (X, 1), {}, {"reversed": True}),
+    ("prelu", (X, Value("b")), {}, {"homogeneous": True}),
+    ("leaky_relu", (X, 0.1), {}, {"homogeneous": True}),
     ("dropout", (X, 0.25, True), {}, {"p": 0.25, "training": True}),
     ("native_dropout", (X, 0.5, None), {}, {"training": True}),
     ("max_pool2d", (X, 3, [], 1), {}, POOL),
@@ -163,14 +167,33 @@ ATTRIBUTES: list[tuple[str, tuple[Any, ...], dict[str, Any], dict[str, Any]]] = 
     ("pad", (X, [1, 2, 3, 4], "reflect"), {}, {"mode": "reflect"}),
     ("constant_pad_nd", (X, [1, 1], 2), {}, {"mode": "constant", "value": 2}),
     ("cat", ([X, Y], 1), {}, {"axis": 1}),
+    ("split", (X, 4, 1), {}, {"axis": 1, "split_size": 4, "sizes": "absent"}),
+    ("split", (X, [3, 5], 1), {}, {"axis": 1, "sizes": (3, 5)}),
+    ("split_with_sizes", (X, [3, 5], 1), {}, {"axis": 1, "sizes": (3, 5)}),
+    ("chunk", (X, 2, 1), {}, {"axis": 1, "chunks": 2}),
+    ("unbind", (X, 1), {}, {"axis": 1, "keepdim": False}),
+    ("select", (X, 1, 3), {}, {"axis": 1, "index": 3}),
+    ("index_select", (X, 1, Value("order")), {}, {"axis": 1, "indices": (2, 0, 1)}),
+    ("index_select", (X, 1, Y), {}, {"axis": 1, "indices": "absent"}),
     ("slice", (X, 1, 2, 6, 2), {}, {"axes": (1,), "starts": (2,), "ends": (6,), "steps": (2,)}),
     ("narrow", (X, 1, 2, 3), {}, {"axes": (1,), "starts": (2,), "ends": (5,)}),
     ("view", (X, [Y, 8]), {}, {"shape": (-1, 8)}),
-    ("flatten", (X, 1), {}, {"axis": 1}),
+    ("view", (X, [Y, 2, Y, 8]), {}, {"shape": (None, 2, None, 8)}),
+    ("view", (X, [Y, -1]), {}, {"shape": (None, -1)}),
+    ("flatten", (X, 1), {}, {"start_dim": 1, "end_dim": -1}),
     ("flatten", (X, 1, 2), {}, {"start_dim": 1, "end_dim": 2}),
-    ("unsqueeze", (X, 1), {}, {"axes": (1,)}),
+    ("unflatten", (X, 1, [2, -1]), {}, {"axis": 1, "sizes": (2, -1)}),
+    ("squeeze", (X, 2), {}, {"squeeze": (2,)}),
+    ("squeeze", (X,), {}, {"squeeze": None}),
+    ("squeeze", (X, Y), {}, {"squeeze": "absent"}),
+    ("unsqueeze", (X, 1), {}, {"unsqueeze": (1,)}),
     ("permute", (X, [0, 2, 1]), {}, {"perm": (0, 2, 1)}),
-    ("pixel_shuffle", (X, 2), {}, {"block_size": 2, "mode": "CRD"}),
+    ("transpose", (X, 1, -1), {}, {"dim0": 1, "dim1": -1}),
+    ("t", (X,), {}, {"perm": (1, 0)}),
+    ("mT", (X,), {}, {"dim0": -2, "dim1": -1}),
+    ("pixel_shuffle", (X, 2), {}, {"upscale_factor": 2, "mode": "CRD"}),
+    ("pixel_unshuffle", (X, 2), {}, {"downscale_factor": 2, "mode": "CRD"}),
+    ("channel_shuffle", (X, 4), {}, {"groups": 4}),
 ]
 
 
@@ -178,6 +201,61 @@ ATTRIBUTES: list[tuple[str, tuple[Any, ...], dict[str, Any], dict[str, Any]]] = 
 def test_attributes(op: str, given: Any, named: Any, expected: dict[str, Any]) -> None:
     found = made(op, *given, **named).attributes
     assert {name: found.get(name, "absent") for name in expected} == expected
+
+
+C = Value("scale")
+ELEMENTWISE = [
+    # operator and arguments; inputs, role of the constant, attributes
+    ("add", (X, C), {}, "x", "bias", {}),
+    ("add", (C, X), {}, "x", "bias", {}),
+    ("add", (X, 1), {"alpha": 2}, "x", "bias", {"alpha": 2}),
+    ("add", (X, Y), {"alpha": 2}, "x y", "", {"alpha": 2}),
+    ("sub", (X, C), {}, "x", "bias", {"subtract": True}),
+    ("sub", (1, X), {}, "x", "bias", {"subtract": True, "reversed": True}),
+    ("sub", (X, Y), {}, "x y", "", {"subtract": True}),
+    ("rsub", (X, 1), {}, "x", "bias", {"subtract": True, "reversed": True}),
+    ("rsub", (C, X), {}, "x", "bias", {"subtract": True}),
+    ("rsub", (X, Y), {}, "y x", "", {"subtract": True}),
+    ("mul", (C, X), {}, "x", "weight", {}),
+    ("div", (X, C), {}, "x", "weight", {"divide": True}),
+    ("div", (2, X), {}, "x", "weight", {"divide": True, "reversed": True}),
+    ("div", (X, Y), {}, "x y", "", {"divide": True}),
+]
+
+
+@pytest.mark.parametrize(("op", "given", "named", "inputs", "role", "attributes"), ELEMENTWISE)
+def test_arithmetic_says_which_side_the_constant_is_on(
+    op: str, given: Any, named: Any, inputs: str, role: str, attributes: dict[str, object]
+) -> None:
+    found = made(op, *given, **named)
+    assert found.kind == ("add" if op in ("add", "sub", "rsub") else "mul")
+    assert found.inputs == tuple(inputs.split())
+    assert [*found.parameters] == role.split()
+    assert found.attributes == attributes
+
+
+@pytest.mark.parametrize(
+    ("op", "given"), [("add", (C, X)), ("sub", (1, X)), ("rsub", (X, 1)), ("rsub", (X, C))]
+)
+def test_a_factor_on_the_data_is_no_addition_of_a_constant(op: str, given: Any) -> None:
+    assert made(op, *given, alpha=2).kind == "opaque"
+
+
+def test_a_quotient_that_is_rounded_is_opaque() -> None:
+    assert made("div", X, 2, rounding_mode="floor").kind == "opaque"
+
+
+@pytest.mark.parametrize("op", ["reshape_as", "view_as", "type_as"])
+def test_what_only_gives_its_shape_or_type_is_not_read(op: str) -> None:
+    assert made(op, X, Y).inputs == ("x",)
+
+
+def test_another_s_shape_is_asked_for_where_it_is_known() -> None:
+    assert made("reshape_as", X, Y, shapes={"y": (None, 8)}).attributes == {"shape": (None, 8)}
+
+
+def test_zeros_in_a_shape_only_read_that() -> None:
+    assert made("zeros_like", X).kind == "shape"
 
 
 def test_arguments_that_are_computed_are_left_out() -> None:

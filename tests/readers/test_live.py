@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+import bncheck
 from bncheck.errors import NotAModel, UnreadableModel
 from bncheck.facts import Evidence, UnknownFact
-from bncheck.model import NormLayer
+from bncheck.model import BatchSize, Model, NormLayer
 from bncheck.readers import read
 
 torch = pytest.importorskip("torch")
@@ -172,3 +173,26 @@ def test_an_onnx_model():
     proto = onnx.helper.make_model(graph)
     (model,) = read(proto)
     assert (model.format, model.content) == ("onnx", "graph")
+
+
+class TestBatchSizeOfInputs:
+    """In training mode, the batch of the inputs is one to take statistics from."""
+
+    @staticmethod
+    def model(training: bool = True):
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train(training)
+
+    def test_training_mode(self):
+        (model,) = read(self.model(), torch.zeros(2, 3, 9, 9))
+        assert model.batch_size == BatchSize(2, "the inputs given", 49)
+
+    def test_eval_mode_and_no_inputs(self):
+        for found in (read(self.model(False), torch.zeros(2, 3, 9, 9)), read(self.model())):
+            assert not found[0].knows(Model.batch_size)
+
+    def test_one_value_a_channel(self):
+        net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
+        one = bncheck.check(net, inputs=torch.zeros(1, 3, 9, 9), profile="deploy")
+        two = bncheck.check(net, inputs=torch.zeros(2, 3, 9, 9), profile="deploy")
+        assert {f.rule for f in one.findings if f.level == "error"} >= {"BN301", "BN302"}
+        assert not {f.rule for f in two.findings if f.level == "error"} & {"BN301", "BN302"}

@@ -160,6 +160,13 @@ class TestFacts:
         assert list(layer.running_var.values) == [2.0] * 4
         assert layer.num_batches_tracked is None
 
+    @pytest.mark.parametrize("known", [{"num_channels": 4}, {}])  # a traced module holds none
+    def test_of_a_group_norm(self, layers, make, role, known):
+        held = {each: role(each) for each in ("weight", "bias")}
+        path = f"{TORCH}normalization.GroupNorm"
+        (layer,) = layers(make.module(path, parameters=held, num_groups=2, **known))
+        assert (layer.num_groups, layer.num_features) == (2, 4)
+
     def test_without_statistics_and_affine(self, layers, make):
         module = make.module(
             f"{TORCH}batchnorm.BatchNorm2d",

@@ -54,7 +54,7 @@ def test_lists_and_texts_that_are_left_out_are_empty() -> None:
         AttributeProto(name="auto_pad", type=AttributeProto.STRING),
     ]
     found = attributes("Conv", *nothing)
-    assert (found["stride"], found["padding"]) == ((), ())
+    assert (found["stride"], found["padding"]) == ((1, 1), (0, 0))
 
 
 def test_packed_and_unpacked_lists_read_alike() -> None:

@@ -119,7 +119,6 @@ def test_bfloat16_ties_and_extremes(bits: int) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("v = Transpose(m)", "transposed in the graph"),
         ("v = Cast<to = 7>(c)", "cast from float32 to int64 in the graph"),
         ("v = Cast<to = 1>(big)", "cast from int64 to float32 in the graph"),
         ("v = Cast<to = 17>(c)", "cast from float32 to float8e4m3fn in the graph"),

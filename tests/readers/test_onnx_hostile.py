@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bncheck.errors import UnreadableModel
@@ -98,26 +98,6 @@ def test_a_truncated_file_is_recognised_and_refused_as_such(keep: int) -> None:
         read(BytesSource(data))
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.data())
-def test_mutations_are_read_or_refused(data: st.DataObject) -> None:
-    mutant = bytearray(data.draw(st.sampled_from([SEED, SEED_WITH_METADATA])))
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(mutant) - 1))
-        kind = data.draw(st.sampled_from(["change", "insert", "delete", "repeat"]))
-        if kind == "change":
-            mutant[at] = data.draw(st.integers(0, 255))
-        elif kind == "insert":
-            mutant[at:at] = data.draw(st.binary(min_size=1, max_size=6))
-        elif kind == "delete":
-            del mutant[at : at + data.draw(st.integers(1, 12))]
-        else:
-            mutant[at:at] = mutant[at : at + data.draw(st.integers(1, 60))]
-        if not mutant:
-            break
-    attempt(bytes(mutant))
-
-
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_read_or_refused(data: bytes) -> None:
@@ -125,12 +105,6 @@ def test_noise_is_read_or_refused(data: bytes) -> None:
     attempt(model(data))
     attempt(model(message(1, data)))
     attempt(model(message(5, data)))
-
-
-@pytest.mark.parametrize("at", range(0, len(SEED), 3))
-def test_single_bytes_that_grow_are_read_or_refused(at: int) -> None:
-    for value in (0x00, 0x7F, 0xFF):
-        attempt(SEED[:at] + bytes([value]) + SEED[at + 1 :])
 
 
 NODE = message(1, message(2, b"y") + message(4, b"Relu"))
@@ -229,7 +203,7 @@ def test_a_huge_shape_costs_nothing() -> None:
     weight = found.layers[0].weight
     assert weight is not None
     assert weight.numel == (1 << 63) - 1
-    with pytest.raises(UnreadableModel, match="holds 0 values"):
+    with pytest.raises(UnknownFact, match="elements are not read"):
         _ = weight.values
 
 

@@ -100,6 +100,22 @@ def test_per_activation_normalization_of_old_opsets_is_marked() -> None:
     assert "spatial" not in batch_norm("spatial = 1", opset=8).calls[0].attributes
 
 
+@pytest.mark.parametrize(
+    ("attributes", "opset", "outdated"),
+    [
+        ("is_test = 1, consumed_inputs = [0, 0, 0, 1, 1]", 1, ("is_test", "consumed_inputs")),
+        ("spatial = 1", 8, ("spatial",)),
+        ("spatial = 1", 17, ("spatial",)),
+        ("epsilon = 1e-3", 17, None),
+    ],
+)
+def test_attributes_of_old_versions_are_noted(
+    attributes: str, opset: int, outdated: tuple[str, ...] | None
+) -> None:
+    found = batch_norm(attributes, opset=opset).calls[0].attributes
+    assert (found.get("outdated"), found["version"]) == (outdated, opset)
+
+
 @pytest.mark.parametrize("momentum", [0.9, 0.99, 0.9997, 0.1, 0.0, 1.0, 0.999])
 def test_momentum_is_free_of_float32_noise(momentum: float) -> None:
     assert batch_norm(f"momentum = {momentum:f}").momentum == round(1 - momentum, 9)
@@ -155,6 +171,11 @@ def test_operand_positions_agree_with_onnxruntime() -> None:
             for role, allowed in names.items():
                 if f"bn_{role}" in operands:
                     assert schema.inputs[operands.index(f"bn_{role}")].name in allowed
+
+
+def test_the_number_of_groups_is_that_of_the_operator() -> None:
+    found = layer("y = GroupNormalization<num_groups = 3>(x, bn_weight, bn_bias)", 21)
+    assert found.num_groups == 3
 
 
 def test_a_scale_per_group_says_nothing_of_the_number_of_features() -> None:
@@ -257,16 +278,15 @@ def test_statistics_that_the_caller_gives_are_no_running_statistics() -> None:
     assert found.has_running_stats is False
 
 
-def test_weight_standardization_is_seen_as_what_it_is() -> None:
+def test_what_normalizes_weights_is_no_layer() -> None:
     found = model(
         "r = Reshape(w, shape) n = BatchNormalization(r, bn_weight, bn_bias, bn_mean, bn_var)"
         "y = Conv(x, n)",
         constants=PARAMETERS.rstrip(">\n")
         + ", float[3, 3, 1, 1] w = {1,2,3,4,5,6,7,8,9}, int64[4] shape = {1, 3, 3, 1}>",
     )
-    (norm,) = found.layers
-    assert norm.is_batch_norm
-    assert not found.graph.depends_on_input(norm.calls[0].inputs[0])
+    assert not found.layers
+    assert [node.kind for node in found.graph.nodes] == ["batch-norm", "conv"]
 
 
 def test_what_a_graph_cannot_hold_is_unknown_with_a_hint() -> None:
@@ -291,8 +311,9 @@ TRAIN = BATCH_NORM.format(attributes="<training_mode = 1>").replace("y =", "y, m
         ("float[4, 3] x", "", (4, 1)),
         ("float[N, 3, 8, 8] x", "", None),
         ("float[16, 3, H, W] x", "", (16, None)),
-        ("float[16, 3, 8, 8] z", "x = Relu(z)", (16, None)),
-        ("float[16, 3, 8, 8] z, float[3] w", "x = Add(z, w)", None),
+        ("float[16, 3, 8, 8] z", "x = Relu(z)", (16, 64)),
+        ("float[16, 3, 8, 8] z", "x = NonZero(z)", (16, None)),
+        ("float[16, 3, 8, 8] z, float[3] w", "x = Where(z, w, z)", None),
     ],
 )
 def test_a_training_graph_tells_its_batch_size(

@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bncheck.errors import UnreadableModel
-from bncheck.readers.torch import pickle_machine
-from bncheck.readers.torch.pickle_machine import HANDLERS, Truncated, load
+from bncheck.readers.torch import pickle_machine, pickle_state
+from bncheck.readers.torch.pickle_machine import load
+from bncheck.readers.torch.pickle_opcodes import HANDLERS
+from bncheck.readers.torch.pickle_state import Truncated
 from bncheck.readers.torch.pickle_values import Dict, Global, Instance, PersistentId, Set
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -329,6 +331,11 @@ BUDGETS = {
         40,
     ),
     "memo": (b"N" + b"".join(b"q%c" % i for i in range(101)) + b".", "MAX_MEMO", 100),
+    "memo, numbered anyhow": (
+        b"N" + b"".join(b"q%c" % (i + 9) for i in range(101)) + b".",
+        "MAX_MEMO",
+        100,
+    ),
     "nesting": (b"(" * 101 + b"t" * 101 + b".", "MAX_NESTING", 100),
 }
 
@@ -337,7 +344,8 @@ BUDGETS = {
 def test_budgets(name, monkeypatch):
     data, budget, most = BUDGETS[name]
     load(data)
-    monkeypatch.setattr(pickle_machine, budget, most)
+    owner = pickle_machine if hasattr(pickle_machine, budget) else pickle_state
+    monkeypatch.setattr(owner, budget, most)
     with pytest.raises(UnreadableModel, match=r"over \d+"):
         load(data)
 

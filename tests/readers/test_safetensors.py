@@ -76,6 +76,11 @@ REFUSED = {
         pack({"a": {**entry(0, 16), "data_offsets": [0, 8, 16]}}, TWO),
         "contradicts",
     ),
+    "a dtype with a line break": (broken(entry(0, 16, dtype="F\n")), "contradicts itself"),
+    "a dtype of surrogates": (
+        pack(b'{"a":{"dtype":"\\ud800","shape":[4],"data_offsets":[0,16]}}', TWO),
+        "contradicts itself",
+    ),
     "no dtype": (pack({"a": {"shape": [4], "data_offsets": [0, 16]}}, TWO), "contradicts itself"),
     "a tensor that is a list": (pack({"a": [1]}, TWO), "contradicts itself"),
     "no JSON": (pack(b"{not json}"), "no JSON"),

@@ -4,7 +4,7 @@ import pytest
 
 from bncheck.facts import UnknownFact
 from bncheck.model import NormLayer
-from bncheck.readers.state_dict import layers, unwrapped
+from bncheck.readers.state_dict import layers, parameters, unwrapped
 from bncheck.tensor import constant
 
 V, SCALAR, MATRIX = (4,), (), (4, 4)
@@ -68,6 +68,34 @@ def test_norms(name):
 @pytest.mark.parametrize("prefix", ["conv", "norm.3", "ffn.linear", "x.transforms"])
 def test_others(name, prefix):
     assert found(under(prefix, OTHERS[name])) == ()
+
+
+@pytest.mark.parametrize(
+    ("leaves", "foreign"),
+    [
+        (BATCH, {}),
+        (
+            {"gamma": V, "beta": V, "moving_mean": V, "moving_variance": V},
+            {
+                "weight": "gamma",
+                "bias": "beta",
+                "running_mean": "moving_mean",
+                "running_var": "moving_variance",
+            },
+        ),
+        ({**BATCH, "gamma": V}, {}),
+        ({"gamma": V, "bias": V}, {"weight": "gamma"}),
+    ],
+)
+def test_names_of_other_libraries_are_noted(leaves, foreign):
+    (layer,) = found(under("bn", leaves))
+    assert layer.foreign_names == foreign
+
+
+def test_parameters_are_what_is_no_buffer_under_pytorchs_names():
+    tensors = {name: constant(0.5, shape) for name, shape in under("a.bn", BATCH).items()}
+    tensors |= {"ln.gamma": constant(0.5, V), "mask": constant(0, V, "int64")}
+    assert parameters(tensors) == {"a.bn.weight": V, "a.bn.bias": V, "ln.weight": V}
 
 
 def test_layers_come_in_the_order_of_their_first_key():

@@ -6,9 +6,11 @@ import pytest
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import UnknownFact
+from bncheck.readers import limits
+from bncheck.readers.limits import MAX_ELEMENTS
 from bncheck.readers.torch import storage as torch_storage
 from bncheck.readers.torch.pickle_machine import load
-from bncheck.readers.torch.storage import MAX_ELEMENTS, Budget
+from bncheck.readers.torch.storage import Budget
 from bncheck.readers.torch.values import Parameter, parameter
 from bncheck.tensor import Tensor
 
@@ -134,7 +136,7 @@ class TestBudget:
             _ = made.values
 
     def test_all_tensors_together_are_bounded(self, make, monkeypatch):
-        monkeypatch.setattr(torch_storage, "MAX_ALL_ELEMENTS", 25)
+        monkeypatch.setattr(limits, "MAX_ALL_ELEMENTS", 25)
         storages = Memory(TEN.data)
         tensors = [tensor(make, make.tensor("0", (10,)), storages) for _ in range(3)]
         assert [len(each.values) for each in tensors[:2]] == [10, 10]

@@ -156,3 +156,148 @@ class TestTrainingArguments:
         described = {name: make.tensor("bias", (4,)) for name in ("ln.weight", "ln.bias")}
         (found,) = read_bytes(make.torch(described))
         assert size_of(found) == "no batch size in this file"
+
+
+class TestNestedHyperParameters:
+    """Lightning keeps what the user gave, Hydra's configuration among it."""
+
+    @pytest.mark.parametrize(
+        ("hyper", "expected"),
+        [
+            ({"data": {"batch_size": 2}}, BatchSize(2, "hyper_parameters: data.batch_size")),
+            (
+                {"a": {"b": {"c": {"batch_size_per_gpu": 3}}}},
+                BatchSize(3, "hyper_parameters: a.b.c.batch_size_per_gpu"),
+            ),
+            (
+                {"batch_size": 8, "aux": {"batch_size": 2}},
+                BatchSize(8, "hyper_parameters: batch_size"),
+            ),
+            (
+                {"data": {"batch_size": 2}, "copy": {"batch_size": 2}},
+                BatchSize(2, "hyper_parameters: data.batch_size"),
+            ),
+            (
+                {
+                    "train": {"batch_size": 8},
+                    "val": {"batch_size": 1},
+                    "test_data": {"batch_size": 1},
+                },
+                BatchSize(8, "hyper_parameters: train.batch_size"),
+            ),
+        ],
+    )
+    def test_found(self, model, hyper, expected):
+        assert size_of(model(hyper_parameters=hyper)) == expected
+
+    @pytest.mark.parametrize(
+        ("hyper", "why"),
+        [
+            (
+                {"source": {"batch_size": 2}, "target": {"batch_size": 8}},
+                "several (hyper_parameters.source.batch_size = 2, ",
+            ),
+            ({"val": {"batch_size": 1}}, "no batch size"),
+            ({"deepspeed": {"train_batch_size": 2}}, "no batch size"),  # a total
+            ({"data": {"batch_size": 2}, "trainer": {"sync_batchnorm": True}}, "synchronised"),
+        ],
+    )
+    def test_left_open(self, model, hyper, why):
+        assert why in size_of(model(hyper_parameters=hyper))
+
+    def test_each_object_is_looked_at_once(self, model):
+        """Six levels that refer twenty times to the next would be 20**6 places."""
+        hyper = {"batch_size": 2}
+        for _ in range(6):
+            hyper = {f"x{i}": hyper for i in range(20)}
+        assert size_of(model(hyper_parameters=hyper)).samples == 2
+
+    def test_too_deep_is_too_deep(self, model):
+        hyper = {"batch_size": 2}
+        for _ in range(50):
+            hyper = {"x": hyper}
+        assert size_of(model(hyper_parameters=hyper)) == "no batch size in this file"
+
+
+class TestOmegaConf:
+    @staticmethod
+    def config(make, **entries):
+        """A DictConfig as it is pickled: its nodes know their parent."""
+        content: dict = {}
+        config = make.Call(
+            "omegaconf.dictconfig.DictConfig", (), {"_metadata": {}, "_content": content}, new=True
+        )
+        for name, value in entries.items():
+            node = make.Call(
+                "omegaconf.nodes.AnyNode", (), {"_parent": None, "_val": value}, new=True
+            )
+            content[name] = value if isinstance(value, make.Call) else node
+        return config
+
+    def test_values_are_unboxed(self, model, make):
+        inner = self.config(make, batch_size=2, workers=4)
+        found = model(hyper_parameters=self.config(make, data=inner, lr=0.1))
+        assert size_of(found) == BatchSize(2, "hyper_parameters: data.batch_size")
+
+    @pytest.mark.parametrize("value", ["${data.size}", "???", None])
+    def test_an_interpolation_is_no_number(self, model, make, value):
+        found = model(hyper_parameters=self.config(make, batch_size=value))
+        assert size_of(found) == "no batch size in this file"
+
+    @pytest.mark.parametrize("content", ["${other}", "???", None, []])
+    def test_a_whole_configuration_may_be_one_too(self, model, make, content):
+        path = "omegaconf.dictconfig.DictConfig"
+        config = make.Call(path, (), {"_content": content}, new=True)
+        assert size_of(model(hyper_parameters=config)) == "no batch size in this file"
+
+
+TIMM = {"dist_bn": "reduce", "split_bn": False, "sync_bn": False}
+DISTRIBUTED = {"dist_url": "env://", "world_size": 8}
+
+
+class TestScripts:
+    """``args`` means what the script makes of it: the size of each process, or of all."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "script"),
+        [
+            (TIMM, "timm"),
+            ({"data_path": "", "print_freq": 10, "test_only": False, **DISTRIBUTED}, "torchvision"),
+            ({"dist_on_itp": False, **DISTRIBUTED}, "MAE, BEiT, ConvNeXt"),
+            ({"repeated_aug": True, **DISTRIBUTED}, "DeiT"),
+            ({"max_tokens": None, "update_freq": [1], "distributed_world_size": 8}, "fairseq"),
+        ],
+    )
+    @pytest.mark.parametrize("as_namespace", [False, True])
+    def test_known_scripts(self, model, make, arguments, script, as_namespace):
+        held = {"batch_size": 2, **arguments}
+        found = model(args=make.Call(NAMESPACE, (), held) if as_namespace else held)
+        assert size_of(found) == BatchSize(2, f"args: batch_size, in the script of {script}")
+
+    @pytest.mark.parametrize("name", ["batch_size_per_gpu", "samples_per_gpu"])
+    def test_a_name_that_says_it(self, model, name):
+        assert size_of(model(args={name: 2})) == BatchSize(2, f"args: {name}")
+
+    def test_max_sentences_of_old_fairseq(self, model):
+        arguments = {"max_tokens": None, "update_freq": [1], "distributed_world_size": 8}
+        found = model(args={"max_sentences": 4, **arguments}, last_optimizer_state=OPTIMIZER)
+        assert size_of(found).samples == 4
+
+    def test_cfg_of_new_fairseq(self, model):
+        dataset = {"num_workers": 1, "max_tokens": None, "batch_size": 4}
+        assert size_of(model(cfg={"dataset": dataset})).source.startswith("cfg: dataset.batch_size")
+        assert size_of(model(cfg={"dataset": {"batch_size": 4}})) == "no batch size in this file"
+
+    @pytest.mark.parametrize("key", ["args", "cfg"])
+    def test_any_other_script(self, model, key):
+        assert size_of(model(**{key: {"batch_size": 2}})) == (
+            f"{key}: batch_size is 2, and whether on each device or in total is not in this file"
+        )
+
+    def test_synchronised(self, model):
+        assert "synchronised" in size_of(model(args={"batch_size": 2, **TIMM, "sync_bn": True}))
+        assert "synchronised" in size_of(model(args={"batch_size": 2, **TIMM, "split_bn": True}))
+
+    @pytest.mark.parametrize("size", [None, 0, -1, "8", 2.0, True])
+    def test_no_size(self, model, size):
+        assert size_of(model(args={"batch_size": size, **TIMM})) == "no batch size in this file"

@@ -158,6 +158,14 @@ REFUSED = {
         lambda make, a, b: zip64_end(make.zip(a, b), disk=1),
         "damaged",
     ),
+    "a folder that holds data": (
+        lambda make, a, b: make.zip(a, make.Entry("r/b/", TWO)),
+        "a folder",
+    ),
+    "an entry that is marked as a folder": (
+        lambda make, a, b: make.zip(a, make.Entry("r/b", TWO, attributes=0x10)),
+        "a folder",
+    ),
     "a directory elsewhere": (lambda make, a, b: make.zip(a, b, offset=3), "two archives"),
 }
 

@@ -121,7 +121,7 @@ def linear(call: Call, constants: Constants) -> dict[str, object]:
 
 def upright(call: Call, constants: Constants) -> dict[str, object]:
     """A matrix product whose right side is the transpose of what is stored."""
-    return {**linear(call, constants), "transB": True}
+    return {**linear(call, constants), "transB": call.op != "aten.linear"}
 
 
 def batch_norm(call: Call, constants: Constants) -> dict[str, object]:

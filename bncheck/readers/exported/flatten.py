@@ -30,9 +30,7 @@ def unobserved(node: Node, operation: Operation, places: Mapping[str, str]) -> N
     """Nobody wants to know what a node was made of."""
 
 
-def flatten(
-    program: Program, observe: Observe = unobserved
-) -> tuple[Graph, tuple[NormLayer, ...]]:
+def flatten(program: Program, observe: Observe = unobserved) -> tuple[Graph, tuple[NormLayer, ...]]:
     """The graph of a program, and its normalization layers.
 
     ``observe`` is told of each node the operation that it was made of, and which argument of it is

@@ -75,8 +75,8 @@ def _parameters(
     for position, role in how.roles.items():
         name = operation.operand(position)
         if name:
-            computed = Unknown(role, "it is computed in the graph, not stored")
-            yield role, constants.get(name) or computed
+            held = constants.get(name)
+            yield role, held or Unknown(role, "it is computed in the graph, not stored")
 
 
 def _inputs(operation: Operation, how: Signature, constants: Constants) -> tuple[str, ...]:

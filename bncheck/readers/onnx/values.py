@@ -6,7 +6,7 @@ import math
 import sys
 from array import array
 from collections.abc import Callable, Hashable, Iterator
-from functools import partial
+from dataclasses import dataclass
 
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
@@ -46,9 +46,10 @@ class Storage:
 
     def tensor(self, proto: TensorProto, key: Hashable) -> Tensor:
         """A tensor that reads its values from here when they are touched."""
-        return Tensor(proto.shape, proto.dtype, partial(self._load, proto), key)
+        return Tensor(proto.shape, proto.dtype, _Values(self, proto), key)
 
-    def _load(self, proto: TensorProto) -> array[float]:
+    def load(self, proto: TensorProto) -> array[float]:
+        """The values of a tensor; raises as Tensor says."""
         if proto.sparse:
             raise UnknownFact(Unknown("values", "stored as a sparse tensor"))
         if proto.dtype not in DTYPES:
@@ -89,6 +90,17 @@ class Storage:
             )
         self._latest = location, source
         return source
+
+
+@dataclass(slots=True, eq=False)
+class _Values:
+    """Called, it reads: a model may have very many tensors that nobody touches."""
+
+    storage: Storage
+    proto: TensorProto
+
+    def __call__(self) -> array[float]:
+        return self.storage.load(self.proto)
 
 
 def _load_typed(source: Source, proto: TensorProto) -> array[float]:

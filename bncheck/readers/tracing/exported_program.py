@@ -110,7 +110,8 @@ def _repeated_part(node: Any) -> Iterator[Operation]:
         yield Operation("torch.ops.aten.alias.default", {"self": Value(first)}, (node.name,))
 
 
-def _outputs(node: Any) -> tuple[str, ...]:
+def outputs_of(node: Any) -> tuple[str, ...]:
+    """The names of what a node makes: its own, or those under which its parts are taken."""
     if not _has_parts(node):
         return (node.name,)
     taken = _parts(node)
@@ -127,7 +128,7 @@ def _operation(node: Any, module: Any, depth: int) -> Operation:
     return Operation(
         target=_target(node.target),
         arguments={n: a for n, a in named.items() if not graphs.intersection(values(a))},
-        outputs=_outputs(node),
+        outputs=outputs_of(node),
         scopes=_scopes(node),
         bodies=tuple(_body(getattr(module, each.target), depth + 1) for each in bodies),
     )

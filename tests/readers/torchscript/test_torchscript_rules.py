@@ -32,7 +32,8 @@ class Standardized(nn.Conv2d):
 def plain(**options: Any) -> nn.Module:
     """Convolution, BatchNorm and Dropout, trained for some batches."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, **options), nn.Dropout(0.3))
+    conv = nn.Conv2d(3, 4, 3, bias=False)
+    net = nn.Sequential(conv, nn.BatchNorm2d(4, **options), nn.Dropout(0.3))
     with torch.no_grad():
         for _ in range(100):
             net(INPUT + torch.rand_like(INPUT))
