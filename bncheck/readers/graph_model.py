@@ -23,7 +23,8 @@ def batch_size(
 ) -> BatchSize | Unknown:
     """The batch that a training graph was exported with: the smallest that a BatchNorm sees."""
     training = [layer for layer in layers if layer.is_batch_norm and _updates(layer)]
-    inputs = [call.inputs[0] for layer in training for call in layer.calls]
+    calls = (call for layer in training for call in layer.get(NormLayer.calls, ()))
+    inputs = [call.inputs[0] for call in calls]
     seen = [graph.shapes.get(value, ()) for value in inputs if graph.depends_on_input(value)]
     if not seen:
         return Unknown("batch size", "no batch size in an inference graph", INSTEAD)

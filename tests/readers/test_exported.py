@@ -119,13 +119,15 @@ def test_what_the_model_says_of_itself(export: Export) -> None:
     assert model.holds.startswith(("2 aten.", "1 aten."))
 
 
-def test_rules_on_a_healthy_program_find_nothing() -> None:
+def test_rules_on_a_healthy_program_find_nothing_wrong() -> None:
     module = Residual()
     with torch.no_grad():
-        for _ in range(3):
+        for _ in range(60):  # until the initial statistics are forgotten
             module(image(16))
     program = torch.export.export(module.eval(), (image(),))
-    assert {(f.rule, f.level) for f in bncheck.check(program).findings} == {("BN701", "info")}
+    report = bncheck.check(program)
+    assert "BN701" in {finding.rule for finding in report.findings}
+    assert {finding.level for finding in report.findings} == {"info"}
 
 
 def test_rules_on_a_program_in_training_mode() -> None:

@@ -10,7 +10,7 @@ tensors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bncheck.errors import UnreadableModel
@@ -19,10 +19,10 @@ from bncheck.graph import Graph
 from bncheck.model import NO_BATCH_SIZE, Model, NormLayer
 from bncheck.readers import graph_model, module_tree, nn_module
 from bncheck.readers.torch import zipped
-from bncheck.readers.torch.pickle_values import Instance, Value
+from bncheck.readers.torch.pickle_values import Instance
 from bncheck.readers.torchscript import layers as script_layers
 from bncheck.readers.torchscript.follow import Follower
-from bncheck.readers.torchscript.graph import build
+from bncheck.readers.torchscript.graph import Observe, build, unobserved
 from bncheck.readers.torchscript.library import ROOT, Library
 from bncheck.readers.torchscript.objects import Objects, ScriptObject
 from bncheck.readers.torchscript.program import Unclear
@@ -43,8 +43,16 @@ class Followed:
     order: Graph | Unknown
 
 
-def read(archive: ZipArchive, root: str) -> tuple[Model, ...]:
-    """The one model of an archive that has data.pkl and constants.pkl."""
+Follow = Callable[[World], Follower]
+
+
+def read(
+    archive: ZipArchive, root: str, follow: Follow = Follower, observe: Observe = unobserved
+) -> tuple[Model, ...]:
+    """The one model of an archive that has data.pkl and constants.pkl.
+
+    ``follow`` makes what follows the code, ``observe`` is told what each node was made of.
+    """
     library = Library(archive, root)
     value, storages = zipped.load_part(archive, root, "data")
     if not isinstance(value, Instance) or not value.class_path.startswith(f"{ROOT}."):
@@ -52,15 +60,16 @@ def read(archive: ZipArchive, root: str) -> tuple[Model, ...]:
     data = Objects(library, storages, "data")
     table, constant_storages = zipped.load_part(archive, root, "constants")
     constants = Objects(library, constant_storages, "constants")
-    return (_model(data.object(value), data, constants, table),)
-
-
-def _model(root: ScriptObject, data: Objects, constants: Objects, table: Value) -> Model:
-    modules = module_tree.tree(root)
+    top = data.object(value)
+    modules = module_tree.tree(top)
     records = {n: r for n, r in modules.places.items() if isinstance(r, ScriptObject)}
     places = {record.identity: name for name, record in records.items()}
     world = World(data, constants, table if isinstance(table, tuple | list) else (), places)
-    followed = _followed(root, modules, records, world)
+    followed = _followed(top, modules, records, follow(world), observe)
+    return (_model(top, records, followed),)
+
+
+def _model(root: ScriptObject, records: script_layers.Modules, followed: Followed) -> Model:
     switchable = _is_switchable(root, records, followed.layers)
     return Model(
         format="torchscript",
@@ -78,12 +87,16 @@ def _model(root: ScriptObject, data: Objects, constants: Objects, table: Value) 
 
 
 def _followed(
-    root: ScriptObject, modules: module_tree.Tree, records: script_layers.Modules, world: World
+    root: ScriptObject,
+    modules: module_tree.Tree,
+    records: script_layers.Modules,
+    follower: Follower,
+    observe: Observe,
 ) -> Followed:
     layers, order = nn_module.layers(modules)
     try:
-        outputs = Follower(world).forward(root)
-        graph, found = build(world, outputs)
+        outputs = follower.forward(root)
+        graph, found = build(follower.world, outputs, observe)
     except Unclear as unclear:
         why = f"the code is not followed: {unclear}"
         unknown = Unknown("graph", why[:LONGEST_REASON], INSTEAD)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bncheck.graph import Graph, Node, Shape
@@ -15,6 +15,7 @@ from bncheck.readers.aten import (
     bind,
     node,
     norm_kind,
+    places,
 )
 from bncheck.readers.inference import note_shapes
 from bncheck.readers.torchscript.tape import Owner, Record
@@ -41,8 +42,21 @@ class Normalizing:
     owner: Owner | None
 
 
-def build(world: World, outputs: tuple[str, ...]) -> tuple[Graph, tuple[Normalizing, ...]]:
-    """The graph, and its normalizations in order."""
+Observe = Callable[[Node, Record, Mapping[str, str]], None]
+
+
+def unobserved(node: Node, record: Record, places: Mapping[str, str]) -> None:
+    """Nobody wants to know what a node was made of."""
+
+
+def build(
+    world: World, outputs: tuple[str, ...], observe: Observe = unobserved
+) -> tuple[Graph, tuple[Normalizing, ...]]:
+    """The graph, and its normalizations in order.
+
+    ``observe`` is told of each node the operation that it was made of, and which argument of it is
+    which parameter.
+    """
     tensors = ((name, stored.tensor) for name, stored in world.stored.items())
     constants = Constants({name: held for name, held in tensors if isinstance(held, Tensor)})
     used = {name for record in world.tape.records for name in record.reads} | {*outputs}
@@ -54,6 +68,8 @@ def build(world: World, outputs: tuple[str, ...]) -> tuple[Graph, tuple[Normaliz
         if constants.absorb(call):
             continue
         nodes.append(node(call, constants, shapes))
+        if observe is not unobserved:
+            observe(nodes[-1], record, places(call, constants, shapes))
         note_shapes(nodes[-1], shapes)
         kind = norm_kind(call)
         if kind is not None and nodes[-1].inputs:

@@ -65,6 +65,11 @@ class Tokenizer:
         return token
 
 
+def spans(line: str) -> list[tuple[str, int]]:
+    """The texts of the tokens of a line, and where each begins."""
+    return [(found[0], found.start()) for found in _TOKEN.finditer(line)]
+
+
 def _kind(text: str) -> Kind:
     if text in _MARKS:
         return Kind.MARK

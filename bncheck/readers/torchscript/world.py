@@ -40,6 +40,7 @@ class World:
 
     ``table`` holds what the code calls CONSTANTS, which are a pickle of their own; ``places`` are
     qualified names of modules by identity; ``stored`` becomes the tensors that are read, by name.
+    ``origins`` tells of these which object holds each, under which name; None: CONSTANTS.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class World:
         self.containers = Containers(self.heap, self.tape)
         self.operators = Operators(self.heap, self.tape, self.containers)
         self.stored: dict[str, Stored] = {}
+        self.origins: dict[str, tuple[ScriptObject | None, str]] = {}
         self._objects = data
         self._data = Saved(data, self.tape, self.containers, self.stored, self.budget)
         self._constants = Saved(constants, self.tape, self.containers, self.stored, self.budget)
@@ -88,7 +90,12 @@ class World:
             held = self._saved(target, name)
             path = f"{prefix}.{name}" if prefix else name
             self._read[target, name] = self._data.value(held, path)
+            self._note_origin(self._read[target, name], target, name)
         return self._read[target, name]
+
+    def _note_origin(self, value: Runtime, target: ScriptObject | None, name: str) -> None:
+        if isinstance(value, Stored):
+            self.origins[value.name] = (target, name)
 
     def mark(self) -> Mark:
         """The present, for ``changes``, ``undo`` and ``forget``."""
@@ -161,6 +168,7 @@ class World:
         key = (CONSTANTS, name)
         if key not in self._read:
             self._read[key] = self._constants.value(self._table[index], f"{CONSTANTS}.{name}")
+            self._note_origin(self._read[key], None, name)
         return self._read[key]
 
 
