@@ -122,7 +122,7 @@ def test_what_the_model_says_of_itself(export: Export) -> None:
 def test_rules_on_a_healthy_program_find_nothing_wrong() -> None:
     module = Residual()
     with torch.no_grad():
-        for _ in range(60):  # until the initial statistics are forgotten
+        for _ in range(200):  # until the initial statistics are forgotten
             module(image(16))
     program = torch.export.export(module.eval(), (image(),))
     report = bncheck.check(program)
