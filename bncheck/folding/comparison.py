@@ -19,7 +19,7 @@ from bncheck.folding.result import Deviation
 FACTOR = 8.0
 FLOORS = {"float64": 1e-5, "float32": 1e-5, "float16": 2.0**-8, "bfloat16": 2.0**-5}
 SITE = 100.0  # a site's bound in floors: cancellation of a mean costs digits that outputs regain
-SILENT = 1e-2  # of the mean channel: what is far below it is compared with that
+SILENT = 0.3  # of the mean channel: a small one may be the difference of large terms
 MOST_CHANGED = 1e-3  # of integers, such as an argmax: a tie may fall either way
 
 Any_ = NDArray[Any]
