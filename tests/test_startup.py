@@ -58,6 +58,24 @@ def test_checking_imports_nothing_heavy(name):
     assert imported_by(f"from bncheck.cli import main; main([{path!r}])").isdisjoint(HEAVY)
 
 
+HELP = (["--help"], ["check", "--help"], ["explain", "BN101"], ["rules"])
+MODEL_LIBRARIES = HEAVY - {"tabulate"}
+
+
+@pytest.mark.parametrize("words", HELP, ids=" ".join)
+def test_help_and_pages_import_no_library_of_models(words):
+    imported = imported_by(f"from bncheck.cli import main; main({words!r})")
+    assert imported.isdisjoint(MODEL_LIBRARIES)
+
+
+def test_a_state_dict_needs_no_fold_planner():
+    path = str(FIXTURES / FILES["state_dict"])
+    code = (
+        f"from bncheck.cli import main; main([{path!r}]); print('bncheck.folding' in sys.modules)"
+    )
+    assert run(f"import sys; {code}").splitlines()[-1] == "False"
+
+
 def test_the_format_of_before_1_6_imports_nothing_heavy(tmp_path):
     torch = pytest.importorskip("torch")
     path = tmp_path / "model.pt"

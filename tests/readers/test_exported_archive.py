@@ -273,6 +273,8 @@ def test_a_few_bodies_within_bodies_are_read(archive: Any, read_bytes: Read) -> 
         ({"path_name": 7}, "damaged at"),
         ({"tensor_meta": {}}, "says too little"),
         ({"tensor_meta": meta(4) | {"sizes": [{"as_expr": {}}]}}, "size that is no number"),
+        ({"tensor_meta": meta(4) | {"sizes": ["x"]}}, "size that is no number"),
+        ({"tensor_meta": meta(4) | {"sizes": [4]}}, "size that is no number"),
         ({"tensor_meta": meta(4) | {"sizes": [{"as_int": -4}]}}, "shape that no tensor can have"),
         ({"tensor_meta": meta(4) | {"strides": []}}, "strides that no tensor can have"),
         ({"tensor_meta": meta(4) | {"storage_offset": {"as_int": -1}}}, "strides that no tensor"),
