@@ -10,6 +10,7 @@ from functools import cached_property
 from struct import unpack
 from typing import Literal
 
+MANY = 2**16  # elements from which numpy is worth its import; no normalization layer has so many
 UNPACKED_AT_ONCE = 2**14  # elements; each is an object of its own meanwhile
 ByteOrder = Literal["little", "big"]
 
@@ -44,6 +45,8 @@ def decode(data: bytes, dtype: str, byteorder: ByteOrder = "little") -> array[fl
     raw.frombytes(data)
     if byteorder != sys.byteorder:
         raw.byteswap()
+    if dtype in ("bfloat16", "float16") and len(raw) > MANY:
+        return _widen_many(raw, dtype)
     if dtype == "bfloat16":
         return _widen_bfloat16(raw)
     if dtype == "float16":
@@ -51,6 +54,19 @@ def decode(data: bytes, dtype: str, byteorder: ByteOrder = "little") -> array[fl
     if dtype == "bool":  # any bit makes it true
         return array(raw.typecode, map(bool, raw))
     return raw
+
+
+def _widen_many(raw: array[float], dtype: str) -> array[float]:
+    import numpy as np
+
+    bits = np.frombuffer(raw, np.uint16)
+    if dtype == "float16":
+        floats = bits.view(np.float16).astype(np.float32)
+    else:
+        floats = (bits.astype(np.uint32) << 16).view(np.float32)
+    wide: array[float] = array("f")
+    wide.frombytes(floats.tobytes())
+    return wide
 
 
 def _widen_bfloat16(raw: array[float]) -> array[float]:

@@ -244,6 +244,7 @@ TENSORS = '["tensors"]'
         (TENSORS, '["batch"]', (layer("ln", "layer"),), True),
         (TENSORS, '["batch"]', (layer(),), False),  # some are left
         (TENSORS, '"all"', (), False),
+        ('["tensors", "graph"]', '["batch"]', (), True),
         ('["flags", "graph"]', '["batch"]', (), False),
     ],
 )

@@ -47,6 +47,16 @@ class TestDecoding:
         expected = [struct.unpack("<f", struct.pack("<I", half << 16))[0] for half in halves]
         assert repr(list(decode(data, "bfloat16"))) == repr(expected)
 
+    @pytest.mark.parametrize("byteorder", ["little", "big"])
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+    def test_many_are_widened_as_few_are(self, dtype, byteorder):
+        """All 65,536 of them, and one more, which is where numpy comes in."""
+        sign = "<" if byteorder == "little" else ">"
+        data = struct.pack(f"{sign}65537H", *range(2**16), 0)
+        parts = (decode(data[i : i + 2**12], dtype, byteorder) for i in range(0, 2**17, 2**12))
+        few = [value for part in parts for value in part]
+        assert repr(list(decode(data, dtype, byteorder))[: 2**16]) == repr(few)
+
     def test_the_machines_own_order_is_not_assumed(self):
         assert list(decode(b"\0\0\0\1", "int32", "big")) == [1]
         assert list(decode(b"\1\0\0\0", "int32", "little")) == [1]
@@ -55,6 +65,19 @@ class TestDecoding:
     @pytest.mark.parametrize("dtype", ["complex64", "qint8", "float8_e5m2", "unknown", ""])
     def test_other_dtypes_have_no_size(self, dtype):
         assert itemsize(dtype) is None
+
+
+class TestReading:
+    def test_values_are_read_once(self):
+        reads = []
+        held = Tensor((1,), "float32", lambda: reads.append(1) or array("f", [2.0]))
+        assert (held.values, held.values, held.read()) == (array("f", [2.0]),) * 3
+        assert len(reads) == 1
+
+    def test_what_is_read_is_not_kept(self):
+        held = tensor(1.0, 2.0)
+        assert list(held.read()) == [1.0, 2.0]
+        assert "values" not in vars(held)
 
 
 class TestReductions:

@@ -23,9 +23,9 @@ NO_COUNTER = Unknown(
 
 
 def statistics_not_converged(
-    layer: NormLayer, model: Model, *, limit: float = 0.01
+    layer: NormLayer, model: Model, *, limit: float = 0.01, warn: float = 0.5
 ) -> Iterator[Observation]:
-    """BN205: statistics in which the initial values still weigh more than ``limit``."""
+    """BN205: statistics in which the initial values weigh over ``limit``, or even ``warn``."""
     var = layer.running_var
     if layer.running_mean is None or var is None:
         return
@@ -40,7 +40,7 @@ def statistics_not_converged(
         "of the statistics are still the initial mean 0 and variance 1, which inference takes for "
         f"data{_needed(limit, momentum)}.",
         {"num_batches_tracked": count, **momentum_evidence(layer), "initial_weight": left},
-        Level.INFO if assumed else None,
+        Level.INFO if assumed or left <= warn else None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import repeat
-from math import sqrt
+from math import prod, sqrt
 
 from bncheck.checks.defaults import (
     eps_evidence,
@@ -13,18 +13,22 @@ from bncheck.checks.defaults import (
     momentum_evidence,
     momentum_or_default,
 )
-from bncheck.checks.deviation import largest_size
+from bncheck.checks.deviation import largest_size, live, smallest_deviation
+from bncheck.checks.memory import once_per_model
 from bncheck.checks.topology import LINEAR_OPS, data
 from bncheck.checks.words import channels, where
 from bncheck.facts import Unknown, UnknownFact
 from bncheck.finding import Level, Observation
+from bncheck.graph import NodeKind
 from bncheck.model import Model, NormLayer
 from bncheck.tensor import Tensor
 
 ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8}  # half a unit in the last place, at most
 LARGEST = 65504.0  # in float16
+LARGE_GAIN = 100.0  # below it, a weight would have to be above 655
 ROLES = (NormLayer.weight, NormLayer.bias, NormLayer.running_mean, NormLayer.running_var)
 GAIN, SHIFT = "gain (weight / sqrt(var + eps))", "shift (bias - mean * gain)"
+FOLDED = "folded weight"
 PRECISION = Unknown(
     "precision",
     "whether the rest of the model is in float16 is not in this file",
@@ -89,8 +93,11 @@ def fp16_range(layer: NormLayer, model: Model) -> Iterator[Observation]:
     mean, var = layer.running_mean, layer.running_var
     if mean is None or var is None:
         return
-    beyond = _beyond(layer, mean, var)
-    if beyond and _is_half(layer, model):
+    half = _is_half(layer, model)
+    beyond = {} if half is False else _beyond(layer, mean, var) or _folded(layer, model, var)
+    if beyond:
+        if half is None:
+            raise UnknownFact(PRECISION)
         indices = sorted({index for sizes in beyond.values() for index in sizes})
         largest = {name: max(sizes.values()) for name, sizes in beyond.items()}
         yield Observation(
@@ -121,25 +128,58 @@ def _beyond(layer: NormLayer, mean: Tensor, var: Tensor) -> dict[str, dict[int, 
     return {name: large for name, large in found.items() if large}
 
 
+def _folded(layer: NormLayer, model: Model, var: Tensor) -> dict[str, dict[int, float]]:
+    """By channel the largest weight of the linear op in front, times a gain that is large."""
+    eps = eps_or_default(layer)
+    if largest_size(layer.weight, 1.0) <= LARGE_GAIN * smallest_deviation(var, eps):
+        return {}
+    gains = {index: abs(scale) / deviation for index, scale, deviation in live(layer, var, eps)}
+    sizes = [0.0] * var.numel
+    for weight, inner in _weights_before(layer, model):
+        for index, value in enumerate(weight.fresh()):
+            channel = index // inner % var.numel
+            sizes[channel] = max(sizes[channel], abs(value))
+    large = _too_large(size * gains.get(index, 0.0) for index, size in enumerate(sizes))
+    return {FOLDED: large} if large else {}
+
+
+def _weights_before(layer: NormLayer, model: Model) -> Iterator[tuple[Tensor, int]]:
+    """Weights directly before a layer, and how many elements of one channel lie side by side."""
+    if not (layer.knows(NormLayer.calls) and model.knows(Model.order)):
+        return
+    for node in filter(None, (model.order.producer(data(call)) for call in layer.calls)):
+        weight = node.parameters.get("weight")
+        if node.kind in LINEAR_OPS and isinstance(weight, Tensor) and len(weight.shape) > 1:
+            transposed = node.kind is NodeKind.CONV_TRANSPOSE
+            if transposed and node.attributes.get("groups", 1) != 1:
+                continue
+            last = node.kind is NodeKind.LINEAR and not node.attributes.get("transB")
+            yield weight, 1 if last else prod(weight.shape[2 if transposed else 1 :])
+
+
 def _too_large(values: Iterable[float]) -> dict[int, float]:
     return {index: abs(value) for index, value in enumerate(values) if abs(value) > LARGEST}
 
 
-def _is_half(layer: NormLayer, model: Model) -> bool:
+def _is_half(layer: NormLayer, model: Model) -> bool | None:
     """Whether the layer runs in float16, by its own tensors, else by most weights of the graph.
 
-    Raises UnknownFact where a file shows neither.
+    None where a file shows neither.
     """
     own = {each.dtype for each in (layer.get(role, None) for role in ROLES) if each}
     if not own.isdisjoint(ROUNDOFF):
         return "float16" in own
+    usual = _usual_dtype(model)
+    return None if usual is None else usual == "float16" and not _is_cast(layer, model)
+
+
+@once_per_model
+def _usual_dtype(model: Model) -> str | None:
     if not model.knows(Model.order):
-        raise UnknownFact(PRECISION)
+        return None
     weights = (n.parameters.get("weight") for n in model.order.nodes if n.kind in LINEAR_OPS)
     dtypes = Counter(each.dtype for each in weights if isinstance(each, Tensor))
-    if not dtypes:
-        raise UnknownFact(PRECISION)
-    return dtypes.most_common(1)[0][0] == "float16" and not _is_cast(layer, model)
+    return next((dtype for dtype, _ in dtypes.most_common(1)), None)
 
 
 def _is_cast(layer: NormLayer, model: Model) -> bool:

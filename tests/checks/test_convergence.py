@@ -53,7 +53,7 @@ def test_the_message_tells_how_many_batches_it_takes(make: Any) -> None:
     layer = make.layer(**FACTS, num_batches_tracked=20)
     assert not_converged(make.model(layer), layer) == [
         (
-            None,
+            "info",
             "Counted 20 batches at momentum 0.1: 12.2% of the statistics are still the initial "
             "mean 0 and variance 1, which inference takes for data (1% after 44 batches).",
         )
@@ -62,7 +62,7 @@ def test_the_message_tells_how_many_batches_it_takes(make: Any) -> None:
 
 def test_an_assumed_momentum_is_said_and_makes_an_info(make: Any) -> None:
     momentum = Unknown("momentum", "a state_dict holds none")
-    layer = make.layer(**FACTS | {"momentum": momentum}, num_batches_tracked=20)
+    layer = make.layer(**FACTS | {"momentum": momentum}, num_batches_tracked=3)
     ((level, message),) = not_converged(make.model(layer, content="state_dict"), layer)
     assert level == "info"
     assert "momentum 0.1 (assumed)" in message
@@ -109,6 +109,18 @@ def test_one_layer_tells_how_all_of_its_count_began(make: Any, other: Any, found
 def test_the_limit_is_an_option(make: Any, limit: float, found: bool) -> None:
     layer = make.layer(**FACTS, num_batches_tracked=20)
     assert bool(list(statistics_not_converged(layer, make.model(layer), limit=limit))) is found
+
+
+@pytest.mark.parametrize(
+    ("batches", "warn", "level"),
+    [(6, 0.5, None), (7, 0.5, "info"), (7, 0.4, None), (6, 0.6, "info")],  # 0.531, 0.478
+)
+def test_a_warning_where_they_weigh_more_than_half(
+    make: Any, batches: int, warn: float, level: str | None
+) -> None:
+    layer = make.layer(**FACTS, num_batches_tracked=batches)
+    (observation,) = statistics_not_converged(layer, make.model(layer), warn=warn)
+    assert observation.level == level
 
 
 def counts(make: Any, *numbers: int | None, **of_the_last: object) -> tuple[Model, NormLayer]:

@@ -196,6 +196,30 @@ def test_the_weights_of_the_graph_tell(
     assert bool(make.seen(fp16_range(layer, model))) is found
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape", "attributes", "channel"),
+    [
+        ("conv", (2, 3), {}, 1),
+        ("conv-transpose", (3, 2), {"groups": 1}, 0),
+        ("conv-transpose", (3, 2), {"groups": 3}, None),
+        ("linear", (2, 3), {"transB": True}, 1),
+        ("linear", (3, 2), {}, 0),
+        ("relu", (2, 3), {}, None),
+    ],
+)
+def test_a_weight_that_folding_makes_too_large(
+    make: Any, kind: str, shape: tuple[int, int], attributes: Any, channel: int | None
+) -> None:
+    weight = make.tensor([1.0, 1.0, 1.0, 1.0, 500.0, 1.0], shape, dtype="float16")
+    before = make.node(kind, "x", "c", {"weight": weight}, **attributes)
+    call = make.node("batch-norm", "c", "y")
+    gains = {"weight": [200.0, 200.0], "running_var": [1.0, 1.0]}
+    layer = half(make, **gains, calls=(call,))
+    model = make.model(layer, content="graph", graph=make.graph(before, call))
+    found = [o.evidence["channels"] for o in fp16_range(layer, model)]
+    assert found == ([] if channel is None else [[channel]])
+
+
 def test_a_graph_without_weights_does_not_tell(make: Any) -> None:
     call = make.node("batch-norm", "x", "y")
     layer = make.layer(**FACTS | LARGE, calls=(call,))

@@ -121,6 +121,26 @@ def test_lists_are_separated_by_commas_or_repeated(bncheck: Any) -> None:
         assert "BN101" in report["files"][0]["assessed"]
 
 
+def test_rules_in_preview_run_on_demand(bncheck: Any) -> None:
+    bncheck.write(model_pt="healthy")
+    runs = {"": False, "--preview": True, "--select BN2": False, "--select BN211": True}
+    for options, runs_it in runs.items():
+        ran = bncheck(f"model.pt --format json --level BN211=info {options}")
+        (file,) = json.loads(ran.out)["files"]
+        heard = {*file["assessed"], *(each["rule"] for each in file["not_assessed"])}
+        assert ("BN211" in heard) is runs_it, options
+
+
+def test_a_configuration_may_ask_for_previews(bncheck: Any) -> None:
+    bncheck.write(model_pt="healthy")
+    Path("bncheck.toml").write_text("preview = true\n", "utf-8")
+    assert "BN703" in json.loads(bncheck("model.pt --format json").out)["files"][0]["assessed"]
+    Path("bncheck.toml").write_text("preview = 1\n", "utf-8")
+    ran = bncheck("model.pt")
+    assert ran.code == 2
+    assert ran.err == "bncheck: bncheck.toml: preview: must be true or false, not 1\n"
+
+
 # output
 
 
