@@ -24,7 +24,7 @@ fixtures: install
 	$(BIN)/python fixtures/build.py
 
 bench: install
-	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python -m benchmarks.reading
 
 ci:
 	.ci/run

@@ -8,17 +8,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-Command = Sequence[str]
+ROOT = Path(__file__).parents[1]
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB elsewhere
+FEWEST = 3  # runs, however slow a process is
+PATIENCE = 12.0  # seconds that all runs of one process may take before the fewest are enough
 
 
 class ProcessFailed(Exception):
-    """A measured process did not exit with 0; its figures would mean nothing."""
+    """A measured process did not exit as it should; its figures would mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to start, and the exit codes that mean that it did its work."""
+
+    words: Sequence[str]
+    exits: Collection[int] = (0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +42,40 @@ class Cost:
     seconds: float
     resident: int
     read: int | None
+    cpu: float
 
 
 def interleaved(commands: Mapping[str, Command], runs: int, folder: Path) -> dict[str, list[Cost]]:
-    """The costs of each command, run in turns (A B A B) after one round of warming up."""
+    """The costs of each command, run in turns (A B A B) after one round of warming up.
+
+    A slow one stands aside after fewer runs than the others.
+    """
     costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for turn in range(runs + 1):
         for name, command in commands.items():
-            cost = run(command, folder)
-            if turn:
-                costs[name].append(cost)
+            if not _suffices(costs[name]):
+                cost = run(command, folder)
+                costs[name] += [cost] if turn else []
     return costs
+
+
+def _suffices(costs: Sequence[Cost]) -> bool:
+    return len(costs) >= FEWEST and sum(cost.seconds for cost in costs) > PATIENCE
 
 
 def run(command: Command, folder: Path) -> Cost:
     """Run a command in a folder. Raises ProcessFailed with the last line that it complained in."""
     with tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
-        pid = _start(command, folder, errors)
+        pid = _start(command.words, folder, errors)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         seconds = time.perf_counter() - start
         read = _bytes_read(pid)
         _, status, usage = os.wait4(pid, 0)
-        if status:
-            raise ProcessFailed(f"{' '.join(command[:3])} ...: {_last_line(errors)}")
-    return Cost(seconds, usage.ru_maxrss * RSS_UNIT, read)
+        if os.waitstatus_to_exitcode(status) not in command.exits:
+            raise ProcessFailed(f"{' '.join(command.words)[:200]} ...: {_last_line(errors)}")
+    cpu = usage.ru_utime + usage.ru_stime
+    return Cost(seconds, usage.ru_maxrss * RSS_UNIT, read, cpu)
 
 
 def own_peak() -> int:
@@ -64,11 +83,11 @@ def own_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
 
 
-def _start(command: Command, folder: Path, errors: IO[bytes]) -> int:
+def _start(words: Sequence[str], folder: Path, errors: IO[bytes]) -> int:
     process = subprocess.Popen(
-        command,
+        words,
         cwd=folder,
-        env=_environment(),
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=errors,
@@ -77,9 +96,15 @@ def _start(command: Command, folder: Path, errors: IO[bytes]) -> int:
     return process.pid
 
 
-def _environment() -> dict[str, str]:
-    """Bytecode is cached, as it is for every installed package."""
-    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+def environment() -> dict[str, str]:
+    """Bytecode is cached, as it is for every installed package; these modules are found."""
+    held = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return held | {"PYTHONPATH": str(ROOT)}
+
+
+def module(name: str, *words: object) -> tuple[str, ...]:
+    """The words that start a module of the benchmarks."""
+    return (sys.executable, "-m", f"benchmarks.{name}", *map(str, words))
 
 
 def _bytes_read(pid: int) -> int | None:

@@ -1,53 +1,67 @@
-"""How fast a model file is checked, against loading it with torch, safetensors or onnx.
+"""Times bncheck against all that people look into the same model with.
 
     pip install -e . -r benchmarks/requirements.txt
-    python benchmarks/reading.py [--sizes 100MB 1GB] [--formats ...] [--runs N] [--write]
+    python -m benchmarks.reading [--write] [--quick] [--parts ...] [--formats ...] [--sizes ...]
 
 Whole processes, side by side: on every file all contenders run in turns, after one round that warms
-up caches; the figures are medians. The files lie in a temporary folder and are removed. It needs
-Linux or macOS, and about five times the largest size as memory and twice as disk.
+up caches; the figures are medians. The files lie in a temporary folder (see TMPDIR), one format and
+size at a time, and are removed. It needs Linux or macOS, and about twice the largest size as memory
+and as disk.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
-from contenders import FORMATS, Measured, commands
-from processes import ProcessFailed, interleaved, own_peak
+from benchmarks.processes import ProcessFailed, environment, module, own_peak
+from benchmarks.reading import files, tensors
+from benchmarks.reading.contenders import FORMATS
 
-HERE = Path(__file__).parent
 UNITS = {"MB": 10**6, "GB": 10**9}
+PARTS = ("files", "tensors", "rules", "live")
+SCRIPTS = {"rules": "reading.judging", "live": "reading.live"}
+SIZES, QUICK_SIZES = [10**8, 10**9, 4 * 10**9], [10**8]
+COUNTS, QUICK_COUNTS = [1_000, 10_000, 100_000], [1_000, 10_000]
+RUNS, QUICK_RUNS = 5, 3
 
 
 def main() -> None:
     """Measure, print the tables, and write them where asked."""
     asked = _arguments()
     try:
-        results = list(_results(asked))
+        figures = dict(_figures(asked))
     except (ProcessFailed, subprocess.CalledProcessError) as error:
         sys.exit(str(error))
     floor = own_peak()
     import tables  # only now, so that the floor is low
 
-    text = tables.render(results, asked.runs, floor)
-    print(text)
+    parts = {name: _rendered(name, held, asked, floor) for name, held in figures.items()}
+    for name, text in parts.items():
+        print(f"## {name}\n\n{text}\n")
     if asked.write:
-        tables.write(HERE / "README.md", text)
+        tables.write(parts)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--sizes", nargs="+", type=_size, default=[10**8, 10**9], metavar="SIZE")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
-    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--sizes", nargs="+", type=_size, metavar="SIZE", help="100MB, 4GB, ...")
+    parser.add_argument("--tensors", nargs="+", type=int, metavar="N", help="of the part tensors")
+    parser.add_argument("--runs", type=int)
+    parser.add_argument("--quick", action="store_true", help="small files, few runs: 3 minutes")
     parser.add_argument("--write", action="store_true", help="put the tables into README.md")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    asked.sizes = asked.sizes or (QUICK_SIZES if asked.quick else SIZES)
+    asked.tensors = asked.tensors or (QUICK_COUNTS if asked.quick else COUNTS)
+    asked.runs = asked.runs or (QUICK_RUNS if asked.quick else RUNS)
+    return asked
 
 
 def _size(text: str) -> int:
@@ -57,22 +71,38 @@ def _size(text: str) -> int:
     return int(match[1]) * UNITS[match[2]]
 
 
-def _results(asked: argparse.Namespace) -> Iterator[Measured]:
-    for name in asked.formats:
-        for size in sorted(asked.sizes):
-            print(f"{name}, {size:,} bytes", file=sys.stderr)
-            with tempfile.TemporaryDirectory() as folder:
-                yield _measured(name, size, asked.runs, Path(folder))
+def _figures(asked: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    for part in asked.parts:
+        if part == "files":
+            yield part, files.measured(asked.formats, asked.sizes, asked.runs)
+        elif part == "tensors":
+            yield part, tensors.measured(asked.tensors, asked.runs)
+        else:
+            yield part, _of_process(part, asked.runs)
 
 
-def _measured(name: str, size: int, runs: int, folder: Path) -> Measured:
-    form = FORMATS[name]
-    path = folder / f"model{form.suffix}"
-    builder = (sys.executable, str(HERE / "model_files.py"))
-    subprocess.run((*builder, name, str(size), str(path)), check=True)
-    costs = interleaved(commands(form, path), runs, folder)
-    written = sum(file.stat().st_size for file in folder.iterdir())
-    return Measured(form, size, written, costs)
+def _of_process(part: str, runs: int) -> list[dict[str, Any]]:
+    print(part, file=sys.stderr)
+    done = subprocess.run(
+        module(SCRIPTS[part], runs),
+        check=True,
+        stdout=subprocess.PIPE,
+        env=environment(),
+    )
+    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _rendered(part: str, figures: Any, asked: argparse.Namespace, floor: int) -> str:
+    from benchmarks.reading import file_tables, judging, live, process_tables, tensor_tables
+
+    if part == "files":
+        return file_tables.render(figures, asked.runs, floor)
+    if part == "tensors":
+        return tensor_tables.render(figures)
+    if part == "rules":
+        return process_tables.rules([judging.Measured(**each) for each in figures])
+    return process_tables.live([live.Measured(**each) for each in figures])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The tools that are compared: each folds one file into another, in a process of its own.
 
-``python benchmarks/fold/tools.py NAME IN OUT`` runs one.
+``python -m benchmarks.folding.tools NAME IN OUT`` runs one.
 """
 
 from __future__ import annotations

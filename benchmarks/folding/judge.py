@@ -1,6 +1,6 @@
 """What a folded file is worth: what is left in it, how exact it is, how fast it runs.
 
-``python benchmarks/fold/judge.py FILE TRUTH.npz [--latency]`` prints it as JSON.
+``python -m benchmarks.folding.judge FILE TRUTH.npz [--latency]`` prints it as JSON.
 """
 
 from __future__ import annotations

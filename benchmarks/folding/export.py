@@ -1,6 +1,6 @@
 """Writes a network as ONNX with its BatchNorms kept, and what it computes in float64.
 
-``python benchmarks/fold/export.py NETWORK MODEL.onnx TRUTH.npz``
+``python -m benchmarks.folding.export NETWORK MODEL.onnx TRUTH.npz``
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import warnings
 
 import numpy as np
 import torch
-from networks import network
+
+from benchmarks.folding.networks import network
 
 
 @torch.no_grad()

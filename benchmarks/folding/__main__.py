@@ -1,7 +1,7 @@
 """Folds real networks with bncheck and with the tools that people use, side by side.
 
     pip install -e ".[all]" -r benchmarks/requirements.txt
-    python benchmarks/folding.py [NETWORK ...] [--write] [--latency]
+    python -m benchmarks.folding [NETWORK ...] [--write] [--latency]
 
 Each network is exported by the TorchScript exporter with its BatchNorms kept, folded by each tool
 in a process of its own, and judged against the network in float64. ``--latency`` times the results
@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from fold.names import NAMES
-from fold.tools import TOOLS
-from processes import Command, Cost, ProcessFailed, run
+from benchmarks.folding.names import NAMES
+from benchmarks.folding.tools import TOOLS
+from benchmarks.processes import Command, Cost, ProcessFailed, environment, module, run
 
-HERE = Path(__file__).parent
 OURS, UNVERIFIED = "bncheck", "bncheck --no-verify"
 
 
@@ -77,13 +76,13 @@ def main() -> None:
     for row in _rows(asked.networks, asked.tools, asked.latency):
         rows.append(row)
         print(_progress(row), file=sys.stderr, flush=True)
-    import tables
+    from benchmarks import tables
 
     parts = _parts(rows, asked.tools)
     for name, text in parts.items():
         print(f"## {name}\n\n{text}\n")
     if asked.write:
-        tables.write(HERE / "README.md", parts)
+        tables.write(parts)
 
 
 def _rows(names: Sequence[str], tools: Sequence[str], patient: bool) -> Iterator[Row]:
@@ -101,9 +100,9 @@ def _rows(names: Sequence[str], tools: Sequence[str], patient: bool) -> Iterator
 
 
 def _script(name: str, *words: str) -> str:
-    """Run a script of fold/; what it printed. Raises ProcessFailed."""
-    command = [sys.executable, str(HERE / "fold" / f"{name}.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    """Run a module of this folder; what it printed. Raises ProcessFailed."""
+    command = module(f"folding.{name}", *words)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     if done.returncode:
         raise ProcessFailed(next(iter(done.stderr.strip().splitlines()[-1:]), "failed"))
     return done.stdout
@@ -116,7 +115,7 @@ def _judged(path: Path, truth: Path, patient: bool) -> Quality:
 
 def _outcome(tool: str, source: Path, truth: Path, patient: bool) -> Outcome:
     target = source.with_name(f"{tool.replace(' ', '-')}.onnx")
-    words = (sys.executable, str(HERE / "fold" / "tools.py"), tool, str(source), str(target))
+    words = module("folding.tools", tool, source, target)
     try:
         cost = run(Command(words), source.parent)
         return Outcome(cost, _judged(target, truth, patient))
@@ -139,7 +138,7 @@ def _parts(rows: Sequence[Row], tools: Sequence[str]) -> dict[str, str]:
 
 
 def _summary(rows: Sequence[Row], tools: Sequence[str]) -> str:
-    import tables
+    from benchmarks import tables
 
     total = sum(row.before.batch_norms for row in rows)
     found = [_total(rows, tool, total) for tool in tools]
@@ -178,7 +177,7 @@ def _geometric_mean(values: Sequence[float]) -> float:
 
 
 def _by_network(rows: Sequence[Row], tools: Sequence[str]) -> str:
-    import tables
+    from benchmarks import tables
 
     found = [
         (row.name, str(row.before.batch_norms), *(_cell(row, row.outcomes[t]) for t in tools))

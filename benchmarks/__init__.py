@@ -1,0 +1,1 @@
+"""What is claimed about bncheck, measured beside what else people use."""

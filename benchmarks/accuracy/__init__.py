@@ -1,0 +1,1 @@
+"""How often bncheck cries wolf, and what it finds."""

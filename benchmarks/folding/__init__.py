@@ -1,0 +1,1 @@
+"""What is folded, beside the tools that people fold with."""
