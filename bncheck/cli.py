@@ -153,6 +153,7 @@ def inspect(model: Path, form: str, key: str | None) -> int:
 @click.option("--no-verify", is_flag=True, help="Do not compare the two models.")
 @options.TOLERANCE
 @options.INPUTS
+@click.option("--trust", is_flag=True, help="Let torch load .pt2 and TorchScript, to compare them.")
 @click.option("--scale-only", is_flag=True, help="Fold scales alone too; each leaves an Add.")
 @click.option("--require-all", is_flag=True, help="Exit 1 when a BatchNorm stays.")
 @click.option("--report", type=options.FILE, metavar="FILE", help="All that was done, as JSON.")
@@ -163,6 +164,7 @@ def fold(
     no_verify: bool,
     tolerance: float | None,
     inputs: Path | None,
+    trust: bool,
     scale_only: bool,
     require_all: bool,
     report: Path | None,
@@ -178,6 +180,7 @@ def fold(
       bncheck fold resnet.onnx -o folded.onnx
       bncheck fold resnet.onnx --dry-run
       bncheck fold bert.onnx -o out.onnx --inputs batch.npz
+      bncheck fold program.pt2 -o folded.pt2 --trust
     """
     from bncheck.commands.fold import fold as run
     from bncheck.folding.options import Options
@@ -185,7 +188,8 @@ def fold(
     if output is None and not dry_run:
         raise click.UsageError("give the name of the folded model: -o OUT, or --dry-run")
     target = output or model.with_name(f"{model.stem}.folded{model.suffix}")
-    decided = Options(not no_verify and not dry_run, tolerance, inputs, scale_only, dry_run)
+    wanted = not no_verify and not dry_run
+    decided = Options(wanted, tolerance, inputs, scale_only, dry_run, trust)
     return run(model, target, decided, report, require_all)
 
 

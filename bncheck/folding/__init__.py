@@ -24,8 +24,12 @@ def fold(
     verify: bool = True,
     tolerance: float | None = None,
     scale_only: bool = False,
+    trust: bool = False,
 ) -> FoldResult:
-    """Fold an nn.Module into one of the same class, or an ONNX file into another file.
+    """Fold an nn.Module into one of the same class, or a file into another of its format.
+
+    Files are .onnx, .pt2 and TorchScript. To compare the last two, torch has to load them, which
+    may run code from them: ``trust`` allows that, and without it they need ``verify=False``.
 
     ``inputs`` are the arguments of a call of the module (a tensor, a tuple, or a mapping by name);
     for a file, the path of an .npz with an array for each input. The original stays as it is
@@ -40,13 +44,13 @@ def fold(
         if output is None:
             raise CannotFold("a file is folded into another: give its path as output")
         npz = None if inputs is None else Path(str(inputs))
-        options = Options(verify, tolerance, npz, scale_only)
+        options = Options(verify, tolerance, npz, scale_only, trust=trust)
         return fold_path(Path(target), Path(output), options)
     if output is not None:
         raise CannotFold("a module is folded into a module: save result.model where you like")
-    from bncheck.folding.torch.live import fold_module
+    from bncheck.folding.torch.fold import fold_object
 
-    return fold_module(target, inputs, inplace=inplace, verify=verify, tolerance=tolerance)
+    return fold_object(target, inputs, inplace=inplace, verify=verify, tolerance=tolerance)
 
 
 def verify(
@@ -67,11 +71,10 @@ def verify(
 def fold_path(
     source: Path, target: Path, options: Options, progress: Progress = silent
 ) -> FoldResult:
-    """Fold a file into another, by its format."""
-    from bncheck.folding.onnx.fold import fold_file
+    """Fold a file into another, by its content."""
+    from bncheck.folding.formats import folder_of
 
-    _require_onnx(source)
-    return fold_file(source, target, options, progress)
+    return folder_of(source)(source, target, options, progress)
 
 
 def verify_paths(

@@ -102,7 +102,7 @@ def _require_weight(node: Node, m: ChannelMap, channels: int | None) -> None:
     if any(not isinstance(held, Tensor) for held in node.parameters.values()):
         raise Blocked(Reason.COMPUTED, node)
     if channels is None:
-        raise Blocked(Reason.COMPUTED, node)
+        raise Blocked(Reason.COMPUTED if node.parameters else Reason.NO_BIAS, node)
     if m.sizes != (channels,):
         raise Blocked(Reason.CHANNELS, node)
     if node.kind is K.BATCH_NORM and node.attributes.get("training") is True:

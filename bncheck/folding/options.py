@@ -17,7 +17,8 @@ def silent(message: str) -> None:
 class Options:
     """``tolerance`` is an absolute error that stands in for the measured bound of outputs.
 
-    ``inputs`` is an .npz with an array for each input of the model.
+    ``inputs`` is an .npz with an array for each input of the model. ``trust`` lets torch load
+    files, which may run code from them.
     """
 
     verify: bool = True
@@ -25,3 +26,4 @@ class Options:
     inputs: Path | None = None
     scale_only: bool = False
     dry_run: bool = False
+    trust: bool = False

@@ -162,8 +162,18 @@ class _Planner:
                 self._sites.append((len(self._folds), node.outputs[0]))
                 return None
         except Blocked as blocked:
-            return blocked.obstacle
+            return self._held_before(node) or blocked.obstacle
         return self._fold_map(node, m)
+
+    def _held_before(self, node: Node) -> Obstacle | None:
+        """What stood in the way of a node that stays since it took in another."""
+        if id(node) not in self._ground.steps or node.kind is not NodeKind.BATCH_NORM:
+            return None
+        try:
+            _upstream(Search(self._ground), node, map_of(self._ground.graph, node, NO_SHAPES))
+        except Blocked as blocked:
+            return blocked.obstacle
+        return None
 
     def _fold_map(self, node: Node, m: ChannelMap) -> Obstacle | None:
         is_norm = node.kind is NodeKind.BATCH_NORM

@@ -52,10 +52,10 @@ def map_of(graph: Graph, node: Node, shapes: Shapes) -> ChannelMap:
 
 def affine_of_batch_norm(graph: Graph, node: Node) -> Affine:
     """The numbers of a BatchNorm. Raises Blocked where it is no constant map at inference."""
-    if node.attributes.get("training") is True:
-        raise Blocked(Reason.TRAINING)
     if any(role not in node.parameters for role in STATISTICS):
         raise Blocked(Reason.BATCH_STATISTICS)
+    if node.attributes.get("training") is True:
+        raise Blocked(Reason.TRAINING)
     held = [tensor for tensor in node.parameters.values() if isinstance(tensor, Tensor)]
     if len(held) < len(node.parameters):
         data = any(map(graph.depends_on_input, node.inputs[1:]))

@@ -107,7 +107,11 @@ class ExportedFile:
     @cached_property
     def in_place(self) -> frozenset[str]:
         """What operators make that write into what they are given."""
-        makers = (node for node, origin in self.origins.items() if is_in_place(self.document.nodes[origin.position]))
+        makers = (
+            node
+            for node, origin in self.origins.items()
+            if is_in_place(self.document.nodes[origin.position])
+        )
         return frozenset(value for node in makers for value in node.outputs)
 
     @cached_property

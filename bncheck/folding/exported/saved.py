@@ -7,27 +7,18 @@ from functools import partial
 
 from bncheck.errors import CannotFold
 from bncheck.folding.archives.pickles import encoded
+from bncheck.folding.archives.tensors import Content, inside, ordered, rebuilt
 from bncheck.folding.archives.zipped import Copied, Made, Part, Streamed, size_of, written
-from bncheck.folding.exported.stores import Content
 from bncheck.readers.exported.weights import EntrySource
 from bncheck.readers.torch import pickle_machine, zipped
 from bncheck.readers.torch.pickle_values import Dict, Global, Instance, PersistentId, Value, mapping
 from bncheck.readers.ziparchive import ZipArchive
-from bncheck.tensor import DTYPES
 
-STORAGES = {
-    "float64": "DoubleStorage",
-    "float32": "FloatStorage",
-    "float16": "HalfStorage",
-    "bfloat16": "BFloat16Storage",
-}
-ORDERED = ("collections", "OrderedDict")
 REBUILD = "torch._utils._rebuild_tensor_v2"
 PARAMETER = "torch._utils._rebuild_parameter"
 KNOWN = frozenset(
     {REBUILD, PARAMETER, "torch._utils._rebuild_tensor", "collections.OrderedDict", "torch.Size"}
 )
-MOST_LOOKS = 4_000_000
 
 
 class Saved:
@@ -54,8 +45,9 @@ class Saved:
         old = (mapping(self._value) or {}).get(name)
         is_parameter = old is None or old.class_path == PARAMETER
         key = self._new_key()
-        tensor = _tensor(key, content, grad=old is not None and not is_parameter)
-        made = _parameter(tensor, content.requires_grad, old) if is_parameter else tensor
+        grad = content.grad and old is not None and not is_parameter
+        tensor = rebuilt(key, content, grad=grad)
+        made = _parameter(tensor, content.grad, old) if is_parameter else tensor
         self._changed[name] = made, content
         self.names.add(name)
 
@@ -83,7 +75,7 @@ class Saved:
 
     def _parts(self) -> Iterator[Part]:
         pairs = [*self._pairs()]
-        value = Dict() if isinstance(self._value, Dict) else Instance(Global(*ORDERED), ())
+        value = Dict() if isinstance(self._value, Dict) else ordered()
         value.pairs = pairs
         data = encoded(value)
         kept = {f"{self._root}/data/{key}" for key in _keys([held for _, held in pairs])}
@@ -109,54 +101,19 @@ class Saved:
                 yield name, made
 
 
-def _tensor(key: str, content: Content, grad: bool) -> Instance:
-    elements = content.size // DTYPES[content.dtype][0]
-    storage = PersistentId(
-        ("storage", Global("torch", STORAGES[content.dtype]), key, "cpu", elements)
-    )
-    hooks = Instance(Global(*ORDERED), ())
-    arguments = (storage, 0, content.shape, content.strides, grad and content.requires_grad, hooks)
-    return Instance(Global("torch._utils", "_rebuild_tensor_v2"), arguments)
-
-
 def _parameter(tensor: Instance, requires_grad: bool, old: Value) -> Instance:
     wants = old.args[1] if isinstance(old, Instance) and len(old.args) > 1 else requires_grad
-    hooks = Instance(Global(*ORDERED), ())
+    hooks = ordered()
     return Instance(Global("torch._utils", "_rebuild_parameter"), (tensor, wants, hooks))
 
 
 def _keys(values: Sequence[Value]) -> set[str]:
     """The storages that values refer to."""
-    return {each.value[2] for each in _walk(values) if isinstance(each, PersistentId)}
+    return {each.value[2] for each in inside(values) if isinstance(each, PersistentId)}
 
 
 def _require_plain(value: Value) -> None:
-    """Calls of other functions are not written back: the pickle does not tell how they were made."""
-    for each in _walk([value]):
+    """Other calls are not written back: the pickle does not tell in which way they are made."""
+    for each in inside([value]):
         if isinstance(each, Instance) and (each.class_path not in KNOWN or each.state is not None):
             raise CannotFold(f"its tensors include a {each.class_path}, which is not written back")
-
-
-def _walk(values: Sequence[Value]) -> Iterator[Value]:
-    """Everything in values, shared things once."""
-    waiting, seen = [*values], set[int]()
-    while waiting:
-        value = waiting.pop()
-        if id(value) in seen:
-            continue
-        if len(seen) > MOST_LOOKS:
-            raise CannotFold("its table of tensors is too large")
-        seen.add(id(value))
-        yield value
-        waiting += _inside(value)
-
-
-def _inside(value: Value) -> list[Value]:
-    if isinstance(value, tuple | list):
-        return [*value]
-    if isinstance(value, Dict):
-        return [item for pair in value.pairs for item in pair]
-    if isinstance(value, Instance):
-        flat = [item for pair in value.pairs for item in pair]
-        return [value.args, *flat, *value.elements, value.state]
-    return [value.value] if isinstance(value, PersistentId) else []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Protocol
 
+from bncheck.folding.archives.tensors import Content
 from bncheck.folding.archives.zipped import Made, Part
 from bncheck.readers.exported.document import MOST_BYTES
 from bncheck.readers.exported.layout import Held
@@ -15,18 +15,6 @@ from bncheck.readers.ziparchive import ZipArchive
 
 CODES = {dtype: code for code, dtype in SCALAR_TYPES.items()}
 Json = Any
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A tensor to be stored, without gaps; ``strides`` are in elements, ``make`` gives its bytes."""
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: str
-    size: int
-    make: Callable[[], bytes]
-    requires_grad: bool = False
 
 
 class Store(Protocol):
@@ -63,10 +51,10 @@ class Table:
         entry = self._config.get(name)
         template = entry or self._config.get(like) or {}
         path = self._own_path(entry)
-        meta = {**(template.get("tensor_meta") or {}), **_meta(content)}
+        meta = {**(template.get("tensor_meta") or {}), **layout(content)}
         meta.setdefault("device", {"type": "cpu", "index": None})
         if entry is None:
-            meta["requires_grad"] = content.requires_grad
+            meta["requires_grad"] = content.grad
         self._config[name] = {
             **template,
             "path_name": path,
@@ -119,7 +107,8 @@ def text(name: str, document: Json) -> Made:
     return Made(name, len(data), lambda: data)
 
 
-def _meta(content: Content) -> dict[str, Json]:
+def layout(content: Content) -> dict[str, Json]:
+    """What a tensor's meta data say of how it lies in its storage."""
     return {
         "dtype": CODES[content.dtype],
         "sizes": [{"as_int": n} for n in content.shape],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 Json = Any
@@ -92,11 +93,11 @@ class Document:
         names = {name for table in tables for name in table}
         return names | self.values | {node.get("name") or "" for node in self.nodes}
 
-    def reads(self) -> Names:
-        """How often each value is read by nodes and outputs, whatever for."""
+    def reads(self, gone: Collection[int] = ()) -> Names:
+        """How often each value is read by outputs and nodes, but for those of an ``id`` in gone."""
         found: Names = Counter()
         for node in self.nodes:
-            for argument in node["inputs"]:
+            for argument in node["inputs"] if id(node) not in gone else ():
                 found.update(names_in(argument["arg"]))
         for output in self.graph["outputs"]:
             found.update(names_in(output))
@@ -111,6 +112,31 @@ class Document:
         signatures = [call.get("signature") or {} for call in calls]
         faces = [held.get(key) or [] for held in signatures for key in ("inputs", "outputs")]
         rename([self.graph["outputs"], self.outputs, faces], renamed)
+
+    def add_parameter(self, value: str, name: str, meta: Json) -> None:
+        """Give the program another parameter, after those that it has."""
+        kinds = [spec_kinds(spec) for spec in self.inputs]
+        first = [at for at, kind in enumerate(kinds, 1) if {*kind} & {"token", "parameter"}]
+        at = first[-1] if first else 0
+        spec = {"parameter": {"arg": {"name": value}, "parameter_name": name}}
+        self.inputs.insert(at, spec)
+        self.graph["inputs"].insert(at, tensor(value))
+        self.metas[value] = meta
+
+    def mutations(self) -> Iterator[Json]:
+        """What outputs that take the place of something stored say of it."""
+        for spec in self.outputs:
+            yield from (held for held in spec.values() if isinstance(held, dict))
+
+    def remove(self, gone: Collection[int], dead: Collection[str]) -> None:
+        """Take out nodes by ``id``, and inputs that nothing reads."""
+        lost = {name for node in self.nodes if id(node) in gone for name in outputs_of(node)}
+        self.graph["nodes"] = [node for node in self.nodes if id(node) not in gone]
+        kept = [{*names_in(each)}.isdisjoint(dead) for each in self.graph["inputs"]]
+        self.graph["inputs"] = [*compress(self.graph["inputs"], kept)]
+        self.signature["input_specs"] = [*compress(self.inputs, kept)]
+        for name in (*lost, *dead):
+            self.metas.pop(name, None)
 
 
 def outputs_of(node: Json) -> Iterator[str]:

@@ -10,11 +10,11 @@ from typing import Any
 
 from bncheck.facts import UnknownFact
 from bncheck.folding.arithmetic import Array, new_parameters, rounded
+from bncheck.folding.memory import unsafe
 from bncheck.folding.plan import FoldPlan, plan
 from bncheck.folding.reasons import Blocked, Obstacle, Reason
-from bncheck.folding.result import Kept, kept_layers, layer_names
+from bncheck.folding.result import Folded, Kept, folded_layers, kept_layers, layer_names
 from bncheck.folding.torch import leftovers
-from bncheck.folding.torch.aliasing import overwriting
 from bncheck.folding.torch.owners import Owners, Place, is_hooked
 from bncheck.folding.torch.surgery import Surgery
 from bncheck.graph import Graph, Node, NodeKind
@@ -103,7 +103,7 @@ def decide(model: Model, trace: Trace, module: Any) -> Decided:
         refused |= _disagreeing(decided, numbers, graph)
         refused |= _half_folded(decided, owners)
         refused |= _of_other_dtype(decided, owners)
-        refused |= overwriting(decided, graph, trace.origins.in_place)
+        refused |= unsafe(decided, graph, trace.origins.in_place)
         if not refused.keys() - keep.keys():
             return Decided(decided, numbers, graph, owners)
         keep |= refused
@@ -202,16 +202,26 @@ def _makes_it(node: Node, owners: Owners) -> bool:
     return module is not None and leftovers.is_plain(module)
 
 
+def folded(model: Model, decided: Decided) -> tuple[Folded, ...]:
+    """All BatchNorms that go, each once, however often it is called."""
+    into: dict[str, dict[str, None]] = {}
+    for each in folded_layers(model, decided.plan):
+        into.setdefault(each.layer, {}).update(dict.fromkeys(each.into))
+    return tuple(Folded(layer, tuple(names)) for layer, names in into.items())
+
+
 def kept(model: Model, decided: Decided) -> tuple[Kept, ...]:
-    """All BatchNorms that stay, also those that the graph does not show."""
+    """All BatchNorms that stay, each once, also those that the graph does not show."""
     plan, modules = decided.plan, decided.owners.modules
     shown = {node: _hooked(why, modules) for node, why in plan.kept.items()}
     names = layer_names(model)
     seen = {names.get(n) for n in (*plan.kept, *(fold.node for fold in plan.batch_norms))}
-    return (
-        *kept_layers(model, shown),
-        *(_unseen(layer, modules) for layer in model.batch_norms if layer.name not in seen),
-    )
+    found: dict[str, Kept] = {}
+    for each in kept_layers(model, shown):  # of several calls, the one that stays by itself
+        if found.setdefault(each.layer, each).reason == Reason.SEVERAL_CALLS:
+            found[each.layer] = each
+    unseen = (_unseen(layer, modules) for layer in model.batch_norms if layer.name not in seen)
+    return (*found.values(), *unseen)
 
 
 def _hooked(why: Obstacle, modules: Mapping[str, Any]) -> Obstacle:

@@ -35,18 +35,18 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Variation:
-    """Another batch size, other numbers, and what they are times."""
+    """Another batch size (None: the same), other numbers, and what they are times."""
 
-    batch: int
+    batch: int | None
     seed: int
     factor: float
 
 
 VARIATIONS = (
-    Variation(2, 0, 1.0),
+    Variation(None, 0, 1.0),
     Variation(1, 1, 1.0),
     Variation(3, 2, 10.0),
-    Variation(2, 3, 0.0),
+    Variation(None, 3, 0.0),
 )
 
 
@@ -87,7 +87,7 @@ class _Varied:
             return tensor
         tensor = tensor.detach()
         if self._batch is not None and tensor.shape[0] == self._batch:
-            tensor = tensor[self._positions(self._batch, self._how.batch)]
+            tensor = tensor[self._positions(self._batch, self._how.batch or self._batch)]
         if not tensor.is_floating_point():
             return tensor
         wide = tensor.float()
@@ -106,7 +106,7 @@ def derived(module: Any, graph: Graph) -> Iterator[Feed]:
     Raises CannotFold where they do not tell the shape of every argument.
     """
     wanted = _required(module)
-    known = {value: _shape(graph, value) for value in graph.inputs}
+    known = {value: shape_of(graph, value) for value in graph.inputs}
     if len(wanted) != len(known) or None in known.values():
         raise CannotFold(f"the layers do not tell what the module takes as inputs; {GIVE}")
     torch: Any = importlib.import_module("torch")
@@ -136,7 +136,8 @@ def _filled(shape: Shape, size: int) -> tuple[int, ...]:
     return (first or 2, *(size if each is None else each for each in rest))
 
 
-def _shape(graph: Graph, value: str) -> Shape | None:
+def shape_of(graph: Graph, value: str) -> Shape | None:
+    """The shape of a value, or what a layer that reads it takes; None where neither tells."""
     known = shapes(graph).get(value)
     return known or next(filter(None, (_taken_by(node) for node in graph.consumers(value))), None)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bncheck.errors import CannotFold
 from bncheck.facts import Unknown
-from bncheck.folding.result import FoldResult, Verification, folded_layers, parameters_saved
+from bncheck.folding.result import FoldResult, Verification, parameters_saved
 from bncheck.folding.torch import decisions, feeds
 from bncheck.folding.torch.decisions import Decided
 from bncheck.folding.torch.runs import ModuleRunner
@@ -48,7 +48,7 @@ def fold_module(
     proof = _proven(module, target, surgery, decided, inputs, tolerance) if verify else None
     surgery.apply()
     return FoldResult(
-        folded_layers(model, decided.plan),
+        decisions.folded(model, decided),
         decisions.kept(model, decided),
         proof,
         target,

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bncheck.folding.memory import overwritten
 from bncheck.folding.reasons import Reason
 from bncheck.folding.torch import leftovers
 from bncheck.graph import Graph, Node, NodeKind
@@ -48,6 +49,7 @@ class Owners:
         self._graph = graph
         self._places: dict[Hashable, list[Place]] = {}
         self._readers: Counter[Hashable] = Counter()
+        self._overwritten = overwritten(graph, origins.in_place)
         self._hidden = frozenset(map(id, _unregistered(module)))
         self._leftovers: dict[str, Any] = {}
         for path, owner in module.named_modules():
@@ -86,7 +88,9 @@ class Owners:
         if role != "bias":
             return None
         module = self.module_of(node)
-        free = module is not None and "bias" in module._parameters and module.bias is None
+        if module is None or not leftovers.is_plain(module):
+            return None
+        free = "bias" in module._parameters and module.bias is None
         return Place(self.scope(node), "bias") if free else None
 
     def leftover(self, path: str) -> Any | None:
@@ -109,6 +113,8 @@ class Owners:
         module = self.modules.get(node.name) if node.name else None
         if module is not None and is_hooked(module):
             return Reason.HOOKED
+        if not self._overwritten.isdisjoint((*node.inputs, *node.outputs)):
+            return Reason.READ_ELSEWHERE
         if _is_norm(node):
             return self._against_removal(node)
         held = [each for each in node.parameters.values() if isinstance(each, Tensor)]
@@ -127,7 +133,7 @@ class Owners:
     def _against_code(self, node: Node) -> Reason | None:
         """An operator that is a call of a module must compute what PyTorch's own class does."""
         module = self.module_of(node)
-        if module is None or leftovers.is_plain(module):
+        if module is None or leftovers.is_plain(module) or not tracer.is_one_call(module):
             return None
         own = type(module).forward.__module__ or ""
         return Reason.QUANTIZED if own.startswith(QUANTIZED) else Reason.FUNCTIONAL

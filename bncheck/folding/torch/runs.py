@@ -47,7 +47,10 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class ModuleRunner:
-    """A module, with its changes made or not; ``nudged`` are qualified names of tensors."""
+    """A module, run in eval mode, with its changes made or not.
+
+    ``nudged`` are qualified names of tensors.
+    """
 
     module: Any
     surgery: Surgery
@@ -69,21 +72,17 @@ class ModuleRunner:
 
     @cached_property
     def _off(self) -> Mapping[str, Any]:
-        held = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-        return nudged({name: held[name] for name in self.nudged if name in held})
+        return nudged(named(self.module, self.nudged))
 
     def _run(self, call: Callable[..., Any], feed: Feed, sites: Sequence[str]) -> Observed:
         observed = Observed()
-        with self._changes(), sandbox.quiet(), as_it_was(self.module):
+        (self.surgery.apply if self.is_folded else self.surgery.undo)()
+        with sandbox.quiet(), as_it_was(self.module):
+            self.module.eval()
             modules = {name: self.module.get_submodule(name) for name in sites}
             with listening(modules, observed):
                 observed.outputs = outputs(call, feed)
         return observed
-
-    @contextmanager
-    def _changes(self) -> Iterator[None]:
-        (self.surgery.apply if self.is_folded else self.surgery.undo)()
-        yield
 
 
 @contextmanager
@@ -111,6 +110,12 @@ def outputs(call: Callable[..., Any], feed: Feed) -> dict[str, Kept]:
 def nudged(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """Tensors whose every element is off by one rounding, up or down."""
     return dict(_nudged(tensors.items()))
+
+
+def named(module: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Parameters and buffers of a module, as far as it has some of these names."""
+    held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: held[name] for name in names if name in held}
 
 
 def _nudged(tensors: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -74,11 +74,10 @@ def _computed_tensors(module: Any) -> Iterator[Any]:
 
 @contextmanager
 def as_it_was(module: Any) -> Iterator[None]:
-    """Let a module be run in eval mode; afterwards all but its parameters is what it was."""
+    """Let a module be run; afterwards all but its parameters is what it was."""
     kept = [(vars(each), dict(vars(each)), _contents(vars(each))) for each in module.modules()]
     buffers = [(each, _version(each), each.detach().clone()) for each in _buffers(module)]
     try:
-        module.eval()
         yield
     finally:
         for attributes, before, containers in kept:

@@ -21,12 +21,6 @@ WRAPPERS = {  # by class, and how to get at what they hold
 }
 
 
-def is_exported_program(target: object) -> bool:
-    """Whether an object is what torch.export gives."""
-    export: Any = sys.modules.get("torch.export.exported_program")
-    return bool(export) and isinstance(target, export.ExportedProgram)
-
-
 def require_foldable(module: Any) -> None:
     """Raise CannotFold for what is no module of plain code and real tensors."""
     torch: Any = sys.modules.get("torch") or importlib.import_module("torch")

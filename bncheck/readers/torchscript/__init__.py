@@ -19,17 +19,20 @@ from bncheck.graph import Graph
 from bncheck.model import NO_BATCH_SIZE, Model, NormLayer
 from bncheck.readers import graph_model, module_tree, nn_module
 from bncheck.readers.torch import zipped
-from bncheck.readers.torch.pickle_values import Instance
+from bncheck.readers.torch.pickle_values import Instance, Value, mapping
+from bncheck.readers.torch.values import parameter
 from bncheck.readers.torchscript import layers as script_layers
 from bncheck.readers.torchscript.follow import Follower
 from bncheck.readers.torchscript.graph import Observe, build, unobserved
 from bncheck.readers.torchscript.library import ROOT, Library
 from bncheck.readers.torchscript.objects import Objects, ScriptObject
 from bncheck.readers.torchscript.program import Unclear
+from bncheck.readers.torchscript.saved import TAGGED
 from bncheck.readers.torchscript.world import World
 from bncheck.readers.ziparchive import ZipArchive
 from bncheck.tensor import Tensor
 
+TRACED_INPUTS = "traced_inputs"
 INSTEAD = "check the .onnx exported from the same model"
 LONGEST_REASON = 200  # characters: it may have names of the file in it
 
@@ -134,3 +137,20 @@ def _holds(root: ScriptObject, modules: script_layers.Modules) -> str:
     scripted = any(module.is_scripted for module in modules.values())
     kind = "frozen" if _is_frozen(root) else "scripted" if scripted else "traced"
     return f"{name}, {kind}" if len(modules) == 1 else f"{name} of {len(modules)} modules, {kind}"
+
+
+def traced_inputs(archive: ZipArchive, root: str) -> tuple[Tensor, ...]:
+    """The tensors that a module was traced with, of which an archive keeps the shapes."""
+    if not archive.has(f"{root}/{TRACED_INPUTS}.pkl"):
+        return ()
+    table, storages = zipped.load_part(archive, root, TRACED_INPUTS)
+    given = _untagged((mapping(_untagged(table)) or {}).get("forward"))
+    held = [parameter(each, storages) for each in given] if isinstance(given, tuple | list) else []
+    tensors = tuple(each.tensor for each in held if each and isinstance(each.tensor, Tensor))
+    return tensors if len(tensors) == len(held) else ()
+
+
+def _untagged(value: Value) -> Value:
+    """A value without the call that tells its type."""
+    is_tagged = isinstance(value, Instance) and value.class_path.startswith(TAGGED)
+    return value.args[0] if is_tagged and value.args else value
