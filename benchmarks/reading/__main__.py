@@ -39,7 +39,7 @@ def main() -> None:
     except (ProcessFailed, subprocess.CalledProcessError) as error:
         sys.exit(str(error))
     floor = own_peak()
-    import tables  # only now, so that the floor is low
+    from benchmarks import tables  # only now, so that the floor is low
 
     parts = {name: _rendered(name, held, asked, floor) for name, held in figures.items()}
     for name, text in parts.items():

@@ -40,6 +40,22 @@ for shard in shards:
         list(file.keys())
 """
 )
+PACKAGE = """
+import sys
+from torch.package import PackageImporter
+PackageImporter(sys.argv[1]).load_pickle("model", "model.pkl")
+"""
+DISTRIBUTED = """
+import sys
+from torch.distributed.checkpoint.format_utils import _EmptyStateDictLoadPlanner
+from torch.distributed.checkpoint import FileSystemReader, state_dict_loader
+state = {}
+planner = _EmptyStateDictLoadPlanner()
+state_dict_loader._load_state_dict(
+    state, storage_reader=FileSystemReader(sys.argv[1]), planner=planner, no_dist=True
+)
+"""
+SESSION = "import sys, onnxruntime as ort; ort.InferenceSession(sys.argv[1])"
 ONNX = "import sys, onnx; onnx.load(sys.argv[1], load_external_data={})"
 ONNX_IR = "import sys, onnx_ir; onnx_ir.load(sys.argv[1])"
 
@@ -141,6 +157,10 @@ FORMATS = {
             Rival("torch.load, mmap", LOAD_SHARDS.format(True), goal=Goal.MAPPED),
         ),
     ),
+    "package": Format("torch.package", "model.pt", (Rival("PackageImporter", PACKAGE), *SCANNERS)),
+    "distributed": Format(
+        "torch.distributed checkpoint", "checkpoint", (Rival("dcp, whole", DISTRIBUTED),)
+    ),
     "onnx": Format(
         "ONNX", "model.onnx", (Rival("onnx.load", ONNX.format(True)), *OF_ONNX), limit=2 * 10**9
     ),
@@ -153,6 +173,7 @@ FORMATS = {
             *OF_ONNX,
         ),
     ),
+    "ort": Format("ORT", "model.ort", (Rival("onnxruntime session", SESSION),), limit=2 * 10**9),
 }
 
 

@@ -1,8 +1,8 @@
 """Builds the model files that are measured: a healthy resnet50 of 53 BatchNorm layers.
 
-``python model_files.py FORMAT BYTES FILE`` writes one file (and what belongs beside it). A larger
-one has the same norm layers and a deeper classifier. It is a process of its own, so that the one
-that measures stays small.
+``python -m benchmarks.reading.model_files FORMAT BYTES FILE`` writes one file, and what belongs
+beside it. A larger one has the same norm layers and a deeper classifier. It is a process of its own,
+so that the one that measures stays small.
 """
 
 from __future__ import annotations
@@ -126,6 +126,20 @@ def _shards(
     index.write_text(json.dumps({"metadata": {"total_size": whole}, "weight_map": places}))
 
 
+def _package(model: nn.Module, path: Path) -> None:
+    from torch.package import PackageExporter
+
+    with PackageExporter(path) as exporter:
+        exporter.extern(["torch.**", "pytorchcv.**"])
+        exporter.save_pickle("model", "model.pkl", model)
+
+
+def _distributed(model: nn.Module, path: Path) -> None:
+    from torch.distributed import checkpoint
+
+    checkpoint.save(model.state_dict(), checkpoint_id=path, no_dist=True)
+
+
 def _onnx(model: nn.Module, path: Path) -> None:
     """By the TorchScript exporter: what BatchNorm is left as, and weights inline up to 2 GB."""
     preserve = torch.onnx.TrainingMode.PRESERVE
@@ -142,6 +156,19 @@ def _onnx_external(model: nn.Module, path: Path) -> None:
     onnx.save(proto, path, save_as_external_data=True, location=f"{path.name}.data")
 
 
+def _ort(model: nn.Module, path: Path) -> None:
+    import onnxruntime as ort
+
+    source = path.with_suffix(".onnx")
+    _onnx(model, source)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    source.unlink()
+
+
 WRITERS: Mapping[str, Callable[[nn.Module, Path], None]] = {
     "state-dict": _state_dict,
     "module": _module,
@@ -151,8 +178,11 @@ WRITERS: Mapping[str, Callable[[nn.Module, Path], None]] = {
     "safetensors": _safetensors,
     "shards": _safetensors_shards,
     "bin-shards": _bin_shards,
+    "package": _package,
+    "distributed": _distributed,
     "onnx": _onnx,
     "onnx-external": _onnx_external,
+    "ort": _ort,
 }
 
 if __name__ == "__main__":
