@@ -31,7 +31,7 @@ PYTORCHCV = [
     "shufflenet_g3_w1",
     "shufflenetv2_w1",
     "menet108_8x1_g3",
-    "squeezenext_23v5_w1",
+    "sqnxt23v5_w1",
     "xception",
     "inceptionv3",
     "inceptionv4",
