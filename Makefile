@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test lint types fixtures bench ci clean
+.PHONY: install test lint types fixtures bench docs ci clean
 
 install: $(BIN)/bncheck
 $(BIN)/bncheck: pyproject.toml
@@ -26,8 +26,11 @@ fixtures: install
 bench: install
 	$(BIN)/python -m benchmarks.reading
 
+docs: install
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
+
 ci:
 	.ci/run
 
 clean:
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv docs/_build docs/rules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
