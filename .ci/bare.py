@@ -1,12 +1,22 @@
-"""Runs the main job with an installed wheel in an environment that holds nothing else."""
+"""Runs the main job with an installed wheel, in environments that hold nothing else.
+
+``python .ci/bare.py FOLDER``: the folder holds one wheel. Every Python at hand that it is made for
+gets an environment.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
+MINORS = range(11, 20)
+ASK = "import sys; print(sys.version_info[:2], sys.implementation.name)"
 EXPECTED = {
     ("--version",): 0,
     ("rules",): 0,
@@ -22,9 +32,40 @@ EXPECTED = {
 }
 
 
-def main(environment: Path) -> None:
-    """Compare the exit codes; end with 1 where one differs."""
-    scripts = environment / ("Scripts" if sys.platform == "win32" else "bin")
+def main(folder: Path) -> None:
+    """Install and run on every Python; end with 1 where something is not as expected."""
+    (wheel,) = folder.glob("*.whl")
+    for python in interpreters():
+        with tempfile.TemporaryDirectory() as scratch:
+            environment = Path(scratch) / "venv"
+            subprocess.run([python, "-m", "venv", environment], check=True)
+            scripts = environment / ("Scripts" if sys.platform == "win32" else "bin")
+            subprocess.run([scripts / "python", "-m", "pip", "install", "-q", wheel], check=True)
+            _judge(scripts)
+        print(f"{python}: {len(EXPECTED)} runs of the bare wheel, as expected")
+
+
+def interpreters() -> list[str]:
+    """A Python of each version from 3.11 on, this one first."""
+    found: dict[str, str] = {}
+    for candidate in _candidates():
+        asked = subprocess.run([candidate, "-c", ASK], capture_output=True, text=True)
+        if asked.returncode == 0:
+            found.setdefault(asked.stdout, candidate)
+    return list(found.values())
+
+
+def _candidates() -> Iterator[str]:
+    yield sys.executable
+    names = [f"python3.{minor}" for minor in MINORS]
+    yield from filter(None, map(shutil.which, names))
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for name in names:
+        yield from map(str, root.glob(f"versions/*/bin/{name}"))
+
+
+def _judge(scripts: Path) -> None:
+    """Compare the exit codes."""
     for module in ("torch", "onnx"):
         found = subprocess.run([scripts / "python", "-c", f"import {module}"], capture_output=True)
         if found.returncode == 0:
@@ -35,7 +76,6 @@ def main(environment: Path) -> None:
         )
         if run.returncode != expected or "Traceback" in run.stderr:
             sys.exit(f"bncheck {' '.join(arguments)}: {run.returncode}\n{run.stdout}{run.stderr}")
-    print(f"{len(EXPECTED)} runs of the bare wheel: as expected")
 
 
 if __name__ == "__main__":
