@@ -8,8 +8,10 @@ from string import ascii_letters, digits
 from typing import NamedTuple, TypeVar
 
 from bncheck.finding import Finding, NotAssessed
+from bncheck.reports.layout import layer_name, shortened
 
 MAX_VARIANTS = 3  # so many messages of one rule are still listed each for itself
+NAMED_LAYERS = 3
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -34,16 +36,21 @@ class Group(NamedTuple):
 
 def grouped(findings: Iterable[Finding]) -> list[Group]:
     """Errors first; within a level the finding that concerns few layers before the many."""
-    by_rule = _by(findings, lambda f: (f.level, f.rule))
+    by_rule = together(findings, lambda f: (f.level, f.rule))
     groups = [group for same in by_rule for group in _variants(same)]
     return sorted(groups, key=lambda g: (-g.first.level.rank, len(g.layers)))
 
 
 def _variants(findings: Sequence[Finding]) -> list[Group]:
-    variants = _by(findings, lambda f: (f.message, f.fix))
+    variants = together(findings, lambda f: (f.message, f.fix))
     if len(variants) > MAX_VARIANTS:
         return [Group(tuple(findings), is_example=True)]
     return [Group(tuple(variant)) for variant in variants]
+
+
+def by_reason(suppressed: Iterable[Finding]) -> list[Group]:
+    """What is suppressed, the findings of a rule together where they share the reason."""
+    return [Group(tuple(same)) for same in together(suppressed, lambda f: (f.rule, f.suppression))]
 
 
 class Gap(NamedTuple):
@@ -80,7 +87,7 @@ class Gap(NamedTuple):
 
 def gaps(not_assessed: Iterable[NotAssessed]) -> list[Gap]:
     """What could not be assessed, by reason."""
-    by_reason = _by(not_assessed, lambda each: (each.unknown.why, each.unknown.instead))
+    by_reason = together(not_assessed, lambda each: (each.unknown.why, each.unknown.instead))
     return [Gap(tuple(entries)) for entries in by_reason]
 
 
@@ -96,12 +103,22 @@ def _range(run: Sequence[tuple[str, str]]) -> str:
     return f"{family}{first}" if len(run) == 1 else f"{family}{first}-{last}"
 
 
+def where(layers: Sequence[str]) -> str:
+    """Layers in words: ``bn1``, ``2 layers: bn1, bn2`` or ``53 layers: bn1, bn2, ... +51``."""
+    names = [shortened(layer_name(layer)) for layer in layers]
+    if len(names) <= 1:
+        return "".join(names)
+    if len(names) > NAMED_LAYERS:
+        names[NAMED_LAYERS - 1 :] = [f"... +{len(names) - NAMED_LAYERS + 1}"]
+    return f"{len(layers)} layers: {', '.join(names)}"
+
+
 def count_by_name(findings: Iterable[Finding]) -> dict[str, int]:
     """How often each rule found something."""
-    return {same[0].name: len(same) for same in _by(findings, lambda f: f.rule)}
+    return {same[0].name: len(same) for same in together(findings, lambda f: f.rule)}
 
 
-def _by(items: Iterable[T], key: Callable[[T], K]) -> list[list[T]]:
+def together(items: Iterable[T], key: Callable[[T], K]) -> list[list[T]]:
     """Items with equal keys together, in order of first appearance."""
     together: dict[K, list[T]] = {}
     for item in items:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
-from bncheck.report import Report
+from bncheck.outcome import Outcome
+from bncheck.reports.verdict import Style
 
 
-def render(report: Report) -> str:
-    """The report as strict JSON in ASCII, ended by a newline."""
-    return dump(report.to_dict())
+def render(outcome: Outcome, style: Style) -> str:
+    """The report as strict JSON in ASCII, ended by a newline; all findings, whatever the style."""
+    return dump(outcome.report.to_dict())
 
 
 def dump(value: object) -> str:

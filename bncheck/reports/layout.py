@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 WIDTH = 80
+LONGEST = 200  # characters of a name that a report for machines repeats again and again
+GAP = " ... "
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 Paint = Callable[[str, str], str]
@@ -18,9 +20,25 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """Text of a file in so many printable characters, the middle left out where it is longer."""
+    shown = printable(text)
+    if len(shown) <= longest:
+        return shown
+    head = (longest - len(GAP)) // 2
+    return shown[:head] + GAP + shown[len(shown) - (longest - len(GAP) - head) :]
+
+
 def layer_name(layer: str) -> str:
     """A layer as it is called in a report; a model that is one layer has no name inside itself."""
     return layer or "(root)"
+
+
+def place(layer: str | None, member: str | None) -> str:
+    """What stands before a message: ``[ema] layer1.0.bn2: ``; nothing for the only model."""
+    names = [f"[{shortened(member)}]"] if member else []
+    names += [shortened(layer_name(layer))] if layer is not None else []
+    return f"{' '.join(names)}: " if names else ""
 
 
 def plain(text: str, style: str) -> str:

@@ -31,6 +31,7 @@ def _facts(rule: Rule, paint: Paint) -> Iterator[str]:
         "evidence": ", ".join(sorted(rule.evidence)),
         "default": default(rule),
         "since": rule.since,
+        "pack": rule.pack,
         "options": options(rule),
     }
     for label, text in facts.items():

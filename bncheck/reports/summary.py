@@ -7,22 +7,58 @@ from collections import Counter
 from bncheck.finding import Level
 from bncheck.outcome import Outcome
 from bncheck.reports.contents import plural
-from bncheck.reports.grouping import Group, grouped
+from bncheck.reports.grouping import Group, grouped, ranges
 from bncheck.reports.layout import fill, words
 from bncheck.reports.verdict import NONE_KNOWN, OK, PARTLY, WITHOUT, Style, live, verdict
 
 
 def summary(outcome: Outcome, style: Style) -> str:
+    """The last line, and one about rules that are not bncheck's own."""
+    return _last_line(outcome, style) + _packs(outcome, style)
+
+
+def _packs(outcome: Outcome, style: Style) -> str:
+    named = [f"{', '.join(ranges([r.id for r in p.rules]))} of {p}" for p in outcome.notes.packs]
+    return fill(words(f"Rules added: {'; '.join(named)}"), "", "  ", style.paint) if named else ""
+
+
+def _last_line(outcome: Outcome, style: Style) -> str:
     """One line, or nothing where a single file is in order and its own line said so."""
-    verdicts = Counter(verdict(checked, style) for checked in outcome.checked)
-    if not outcome.report.files or _says_nothing_new(outcome, verdicts):
+    if not outcome.report.files or _says_nothing_new(outcome, _verdicts(outcome, style)):
         return ""
-    groups = [grouped(filter(style.is_wrong, live(checked))) for checked in outcome.checked]
-    wrong = [*_found(groups), *_rest(outcome)]
-    parts = [*_healthy(verdicts, alone=not wrong), *wrong]
     exit_code = f" (exit {outcome.exit_code})" if outcome.exit_code else ""
-    line = f"{_counted(outcome)}: {', '.join(parts)}{exit_code}{_more(groups)}"
+    line = f"{_headline(outcome, style)}{exit_code}{_more(_wrong(outcome, style))}"
     return fill(words(line), "", "  ", style.paint)
+
+
+def _headline(outcome: Outcome, style: Style) -> str:
+    """What the run comes to: ``2 files: 1 ok, 2 errors in 21 layers``."""
+    wrong = [*_found(_wrong(outcome, style)), *_failures(outcome), *_others(outcome)]
+    parts = [*_healthy(_verdicts(outcome, style), alone=not wrong), *wrong]
+    return f"{_counted(outcome)}: {', '.join(parts) or 'no model'}"
+
+
+def title(outcome: Outcome, style: Style) -> str:
+    """What a reader wants to know first: ``3 errors, 1 warning in 53 layers``."""
+    parts = [*_found(_wrong(outcome, style)), *_failures(outcome)]
+    open_still = PARTLY in _verdicts(outcome, style)
+    clean = "Nothing wrong, partly assessed" if open_still else "Nothing wrong"
+    return ", ".join(parts) or (clean if outcome.report.files else "No model found")
+
+
+def subtitle(outcome: Outcome, style: Style) -> list[str]:
+    """And what next: how many files, in what state, where there are several."""
+    several = len(outcome.report.files) > 1
+    healthy = _healthy(_verdicts(outcome, style), alone=False) if several else []
+    return [_counted(outcome), *healthy, *_others(outcome)]
+
+
+def _verdicts(outcome: Outcome, style: Style) -> Counter[str]:
+    return Counter(verdict(checked, style) for checked in outcome.checked)
+
+
+def _wrong(outcome: Outcome, style: Style) -> list[list[Group]]:
+    return [grouped(filter(style.is_wrong, live(checked))) for checked in outcome.checked]
 
 
 def _says_nothing_new(outcome: Outcome, verdicts: Counter[str]) -> bool:
@@ -44,7 +80,7 @@ def _healthy(verdicts: Counter[str], alone: bool) -> list[str]:
         (verdicts[PARTLY], PARTLY if alone else "partly assessed"),
         (without, "without BatchNorm"),
     )
-    return [f"{count} {what}" for count, what in counted if count]
+    return _some(*counted)
 
 
 def _found(groups: list[list[Group]]) -> list[str]:
@@ -58,15 +94,23 @@ def _found(groups: list[list[Group]]) -> list[str]:
     return parts
 
 
-def _rest(outcome: Outcome) -> list[str]:
-    report, unmet = outcome.report, sum(len(checked.unmet) for checked in outcome.checked)
-    skipped = len(report.skipped)
-    counted = (
+def _failures(outcome: Outcome) -> list[str]:
+    unmet, unreadable = sum(len(each.unmet) for each in outcome.checked), outcome.report.unreadable
+    return _some(
         (unmet, f"required {plural(unmet, 'rule')} not assessed"),
-        (len(report.unreadable), "unreadable"),
-        (report.summary()["suppressed"], "suppressed"),
+        (len(unreadable), "unreadable"),
+    )
+
+
+def _others(outcome: Outcome) -> list[str]:
+    skipped = len(outcome.report.skipped)
+    return _some(
+        (outcome.report.summary()["suppressed"], "suppressed"),
         (skipped, f"other {plural(skipped, 'file')} skipped"),
     )
+
+
+def _some(*counted: tuple[int, str]) -> list[str]:
     return [f"{count} {what}" for count, what in counted if count]
 
 

@@ -34,7 +34,7 @@ def layers(model: Model) -> str:
 
     Raises UnreadableModel where the file breaks off within a batch counter.
     """
-    rows = [[_cell(read, layer) for read in COLUMNS.values()] for layer in model.layers]
+    rows = [[cell(read, layer) for read in COLUMNS.values()] for layer in model.layers]
     kept = [i for i, column in enumerate(zip(*rows, strict=True)) if set(column) != {NOT_KNOWN}]
     heads = [list(COLUMNS)[i] for i in kept]
     return _table([[row[i] for i in kept] for row in rows], heads)
@@ -46,7 +46,8 @@ def _table(rows: Sequence[Sequence[str]], heads: Sequence[str], last: int | None
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
-def _cell(read: Cell, layer: NormLayer) -> str:
+def cell(read: Cell, layer: NormLayer) -> str:
+    """What a column says of a layer; NOT_KNOWN and NONE are words of their own."""
     try:
         value = read(layer)
     except UnknownFact:

@@ -5,18 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from bncheck.finding import Level
-from bncheck.outcome import Checked
+from bncheck.finding import Finding, Level
+from bncheck.outcome import Checked, Outcome
 from bncheck.report import Unreadable
 from bncheck.reports.contents import contents, plural
-from bncheck.reports.grouping import Gap, Group, count_by_name, grouped, ranges
+from bncheck.reports.grouping import Gap, Group, by_reason, count_by_name, grouped
 from bncheck.reports.layout import Word, fill, layer_name, listed, model_name, name, words
-from bncheck.reports.verdict import OK, PARTLY, Style, live, open_gates, telling_gaps, verdict
+from bncheck.reports.summary import summary
+from bncheck.reports.unassessed import said
+from bncheck.reports.verdict import OK, Style, live, telling_gaps, verdict
 
 STYLES = {Level.ERROR: "bold red", Level.WARNING: "bold yellow", Level.INFO: "bold cyan"}
 NAMED_LAYERS = 3
-NAMED_RANGES = 4
 INDENT, DEEP = "  ", "    "
+
+
+def render(outcome: Outcome, style: Style) -> str:
+    """All models, what could not be read, and the summary."""
+    return "".join(_texts(outcome, style)) + summary(outcome, style)
+
+
+def _texts(outcome: Outcome, style: Style) -> Iterator[str]:
+    for each in outcome.entries:
+        if isinstance(each, Checked):
+            yield entry(each, style)
+        elif isinstance(each, Unreadable):
+            yield unreadable(each, style)
 
 
 def entry(checked: Checked, style: Style) -> str:
@@ -26,9 +40,9 @@ def entry(checked: Checked, style: Style) -> str:
 
 def unreadable(file: Unreadable, style: Style) -> str:
     """The line about a file that could not be checked."""
-    said = words("unreadable", "bold red", apart=True)
+    verdict_words = words("unreadable", "bold red", apart=True)
     reason = words(file.error, apart=True)
-    return fill([name(file.path, "bold"), *said, *reason], "", DEEP, style.paint)
+    return fill([name(file.path, "bold"), *verdict_words, *reason], "", DEEP, style.paint)
 
 
 class _Entry(NamedTuple):
@@ -41,6 +55,7 @@ class _Entry(NamedTuple):
         for group in grouped(filter(self.style.is_listed, live(self.checked))):
             yield from self._finding(group)
         yield from self._counted()
+        yield from self._suppressed()
         for each in self.checked.unmet:
             yield self._unmet(each.rule)
         for gap in telling_gaps(self.checked, self.style):
@@ -51,12 +66,13 @@ class _Entry(NamedTuple):
 
     def _head(self) -> str:
         model = self.checked.report.model
-        said = verdict(self.checked, self.style)
+        judged = verdict(self.checked, self.style)
         what = contents(model)
-        if said == OK:
+        if judged == OK:
             ran = len(self.checked.report.assessment.assessed)
-            what += [f"{ran} {plural(ran, 'rule')}", "nothing wrong"]
-        verdict_word = [name(said, "green", apart=True)] if said else []
+            also = " else" if self._accepted else ""
+            what += [f"{ran} {plural(ran, 'rule')}", f"nothing{also} wrong"]
+        verdict_word = [name(judged, "green", apart=True)] if judged else []
         named = model_name(self.checked.report.path, model.member)
         return self._fill([*named, *verdict_word, *listed(what, apart=True)], "")
 
@@ -81,25 +97,31 @@ class _Entry(NamedTuple):
             label = Word("info:", STYLES[Level.INFO])
             yield self._fill([label, *words(text), name("(--show info)")], INDENT)
 
+    @property
+    def _accepted(self) -> list[Finding]:
+        return [f for f in self.checked.report.assessment.findings if f.suppressed]
+
+    def _suppressed(self) -> Iterator[str]:
+        label = Word("suppressed:", "dim")
+        if not self.style.show_info and self._accepted:
+            counts = count_by_name(self._accepted).items()
+            text = ", ".join(f"{count} {rule}" for rule, count in counts)
+            yield self._fill([label, *words(text), name("(--show info)")], INDENT)
+            return
+        for group in by_reason(self._accepted):
+            where = [Word(group.first.rule), Word(group.first.name), *_where(group)]
+            yield self._fill([label, *where], INDENT)
+            yield self._fill(words(group.first.suppression), DEEP)
+
     def _unmet(self, rule: str) -> str:
         named = next(each for each in self.checked.plan.rules if each.id == rule)
         label = Word("required", STYLES[Level.ERROR])
-        said = name("was not assessed", apart=True)
-        return self._fill([label, Word(rule), Word(named.name), said], INDENT)
+        open_still = name("was not assessed", apart=True)
+        return self._fill([label, Word(rule), Word(named.name), open_still], INDENT)
 
     def _gap(self, gap: Gap) -> str:
-        within = f" in {gap.layers} {plural(gap.layers, 'layer')}" if gap.layers else ""
-        rules = _shortened(ranges(gap.rules), NAMED_RANGES, self.style.show_info)
-        said = f"{', '.join(gap.facts)} ({rules}){within}: {gap.why.rstrip('.')}."
         label = Word("not assessed:", "dim")
-        return self._fill([label, *words(said), *words(self._advice(gap))], INDENT)
-
-    def _advice(self, gap: Gap) -> str:
-        """What to give instead, and how to make sure of it where only that keeps it from ok."""
-        gates = [rule for rule in open_gates(self.checked, self.style) if rule in gap.rules]
-        if not gap.instead or not gates or verdict(self.checked, self.style) != PARTLY:
-            return _sentence(gap.instead)
-        return _sentence(f"{gap.instead.rstrip('.')}, or gate with --require {gates[0]}")
+        return self._fill([label, *words(said(gap, self.checked, self.style))], INDENT)
 
 
 def _where(group: Group) -> list[Word]:
@@ -111,14 +133,3 @@ def _where(group: Group) -> list[Word]:
         return [count, *listed(layers)]
     shown = layers[: NAMED_LAYERS - 1]
     return [count, *listed([*shown, f"... +{len(layers) - len(shown)}"])]
-
-
-def _shortened(parts: list[str], limit: int, everything: bool) -> str:
-    if everything or len(parts) <= limit:
-        return ", ".join(parts)
-    return ", ".join((*parts[: limit - 1], "..."))
-
-
-def _sentence(text: str) -> str:
-    text = text.strip().rstrip(".")
-    return f"{text[0].upper()}{text[1:]}." if text else ""

@@ -11,8 +11,8 @@ from bncheck.engine import Assessment, Policy
 from bncheck.facts import Evidence, Unknown
 from bncheck.finding import Finding, Level, NotAssessed
 from bncheck.model import Content, Kind, Model, NormLayer
-from bncheck.outcome import Checked
-from bncheck.report import ModelReport
+from bncheck.outcome import Checked, Outcome, Skipped
+from bncheck.report import ModelReport, Unreadable
 from bncheck.settings import Plan
 
 RESNET = ("bn1", *(f"layer{i}.{j}.bn{k}" for i in (1, 2, 3, 4) for j in range(6) for k in (1, 2)))
@@ -58,12 +58,32 @@ RULES = {
 }
 
 
+HOSTILE = {
+    "markup": "<script>alert(1)</script><img src=x onerror=alert(2)>&amp;",
+    "breaking out": "\"'--></style></title></svg>]]><b>",
+    "template": "{{ 7 * 7 }}{% include 'page.css' %}{# x",
+    "line ends": "a\nb\r\n::error::injected\u2028c\u0085d",
+    "terminal": "\x1b[31mred\x1b[0m\x07\x9b1m",
+    "workflow command": "##[error]x::set-output name=a::b%0A%25,title=c",
+    "markdown": "a|b\\|c`d`[x](https://evil.example/)*e* _f_ ~g~ ![h](i) @octocat #1 $k$",
+    "fence": "```\n| a |",
+    "address": "www.evil.example https://evil.example GH-1",
+    "no text": "\x00\ufffe\udcff",
+    "direction": "\u202egpj.exe\u200b",
+    "spaces": "  lead and trail  ",
+    "path": "../../../etc/passwd",
+    "root": "",
+    "long": "x" * 100_000,
+}
+
+
 class Make:
     """Makers with the defaults of a healthy pickled ResNet of 49 BatchNorms."""
 
     rule = staticmethod(rule)
     rules = RULES
     resnet = RESNET
+    hostile_names = tuple(HOSTILE.values())
 
     @staticmethod
     def model(
@@ -123,3 +143,27 @@ class Make:
 @pytest.fixture
 def make() -> type[Make]:
     return Make
+
+
+@pytest.fixture
+def hostile(make: type[Make]) -> Outcome:
+    """Two models of one file with names by an attacker, a file that is none, one that is fine."""
+    names = make.hostile_names
+    said = "".join(names[:-1]).replace("{", "{{").replace("}", "}}")
+    findings = [
+        *make.findings("BN202", names, "running_var is {}"),
+        *make.findings("BN301", [names[0], None], said, fix=names[0]),
+    ]
+    missing = make.missing(["BN102"], "order", names[0], names[2], layers=[names[0]])
+    model = make.model(names, holds=names[0])
+    return Outcome(
+        (
+            make.checked(model, findings, missing, path="models/a b#c%?[x](y).pt"),
+            make.checked(
+                make.model(names, member=names[0]), findings, missing, "models/a b#c%?[x](y).pt"
+            ),
+            Unreadable("models/\x1b\n|`<b>.pt", "".join(names[:-1])),
+            Skipped("models/<i>.txt"),
+            make.checked(make.model(), path="models/fine.pt"),
+        )
+    )

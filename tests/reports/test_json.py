@@ -13,7 +13,7 @@ import pytest
 from bncheck.cli import main
 from bncheck.model import Model, NormLayer
 from bncheck.report import ModelReport, Report, Unreadable
-from bncheck.reports.json import render
+from bncheck.reports.json import dump
 from bncheck.tensor import constant
 
 SCHEMA = json.loads(files("bncheck.reports").joinpath("schema.json").read_text("utf-8"))
@@ -25,7 +25,7 @@ def parsed(*entries: ModelReport | Unreadable, skipped: tuple[str, ...] = ()) ->
     def refuse(word: str) -> None:
         pytest.fail(f"{word} is no JSON")
 
-    text = render(Report(entries, skipped))
+    text = dump(Report(entries, skipped).to_dict())
     assert text.isascii() and text.endswith("}\n")
     return json.loads(text, parse_constant=refuse)
 
