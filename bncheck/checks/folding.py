@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 NO_ORDER = Unknown(
     "order", "the file does not tell what comes before it", "check the exported .onnx or .pt2"
 )
+NO_SHAPES = Unknown(
+    "shapes", "the number of axes is not known here", "check the exported .onnx or .pt2"
+)
 
 
 def _plan_of(graph: Graph) -> FoldPlan:
@@ -44,7 +47,9 @@ def foldable_batch_norm(layer: NormLayer, model: Model) -> Iterator[Observation]
                 "parameters": _parameters(layer.calls[0]),
             },
         )
-    elif not model.order.complete and layer.calls and not _is_broken(layer, plan):
+        return
+    _require_shapes(layer, plan)
+    if not model.order.complete and layer.calls and not _is_broken(layer, plan):
         raise UnknownFact(NO_ORDER)
 
 
@@ -66,6 +71,15 @@ def _is_broken(layer: NormLayer, plan: FoldPlan) -> bool:
     return any(plan.kept[call].reason in broken for call in layer.calls if call in plan.kept)
 
 
+def _require_shapes(layer: NormLayer, plan: FoldPlan) -> None:
+    """Raises UnknownFact where it is kept only for want of the number of axes."""
+    from bncheck.folding.reasons import Reason
+
+    kept = [plan.kept[call] for call in layer.calls if call in plan.kept]
+    if any(obstacle.reason is Reason.NO_SHAPE for obstacle in kept):
+        raise UnknownFact(NO_SHAPES)
+
+
 def _into(into: list[Node], folds: list[Fold]) -> str:
     if not into:
         return " away: it changes nothing"
@@ -84,6 +98,7 @@ def fold_blocked(layer: NormLayer, model: Model) -> Iterator[Observation]:
     plan = _plan_of(model.graph)
     kept = [plan.kept[call] for call in layer.calls if call in plan.kept]
     if kept and not _is_broken(layer, plan):
+        _require_shapes(layer, plan)
         yield Observation(f"Cannot be folded: {kept[0]}.", _evidence(kept[0]))
 
 

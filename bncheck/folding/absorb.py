@@ -90,6 +90,8 @@ def _each(node: Node, name: str, kernel: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _require_axis(node: Node, m: ChannelMap, shape: Shape | None) -> None:
+    if node.kind in LAST and shape is None:
+        raise Blocked(Reason.NO_SHAPE, node)
     last = len(shape) - 1 if shape else None
     wanted = last if node.kind in LAST else CHANNELS
     if node.kind is K.LAYER_NORM and node.attributes.get("axis") != -1:

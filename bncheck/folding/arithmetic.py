@@ -51,13 +51,18 @@ def new_parameters(node: Node, steps: Iterable[Step]) -> Mapping[str, Array]:
     """
     held = Parameters(values(node, "weight"), values(node, "bias"))
     for step in steps:
-        change = _SUM if node.kind is K.ADD else _CHANGES[step.side, _family(node)]
-        change(node, held, np.array(step.map.scale()), np.array(step.map.shift()))
+        change(node, held, step.side, np.array(step.map.scale()), np.array(step.map.shift()))
     found = {"weight": held.weight, "bias": held.bias}
     changed = {role: array for role, array in found.items() if array is not None}
     if not all(np.isfinite(array).all() for array in changed.values()):
         raise Blocked(Reason.NOT_FINITE, node)
     return changed
+
+
+def change(node: Node, held: Parameters, side: Side, scale: Array, shift: Array) -> None:
+    """Take a map on one side into parameters."""
+    take = _SUM if node.kind is K.ADD else _CHANGES[side, _family(node)]
+    take(node, held, scale, shift)
 
 
 def values(node: Node, role: str) -> Array | None:

@@ -69,6 +69,14 @@ class ChannelMap:
         index: Sequence[int] = range(size) if affine.size == size else (0,) * size
         return replace(self, parts=(Part(affine, index), *self.parts))
 
+    def then(self, other: ChannelMap) -> ChannelMap:
+        """This map and another on the same channels after it; raises Blocked for others."""
+        if (self.axes, self.sizes) != (other.axes, other.sizes) or not (
+            self.shifts and other.shifts
+        ):
+            raise Blocked(Reason.CHANNELS)
+        return replace(self, parts=(*self.parts, *other.parts))
+
     def at(self, axis: int) -> ChannelMap:
         """The same along another axis; a map of several axes raises Blocked."""
         if len(self.axes) != 1:

@@ -18,7 +18,8 @@ class Options:
     """``tolerance`` is an absolute error that stands in for the measured bound of outputs.
 
     ``inputs`` is an .npz with an array for each input of the model. ``trust`` lets torch load
-    files, which may run code from them.
+    files, which may run code from them. ``arch`` names code that builds the module of a
+    state_dict; ``key`` is which model of a file is meant.
     """
 
     verify: bool = True
@@ -27,3 +28,5 @@ class Options:
     scale_only: bool = False
     dry_run: bool = False
     trust: bool = False
+    arch: str | None = None
+    key: str | None = None

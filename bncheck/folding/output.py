@@ -19,26 +19,34 @@ class Staging:
     """
 
     def __init__(self, target: Path) -> None:
+        self._target = target
         self._home = target.absolute().parent
         self._names: list[str] = []
 
     def __enter__(self) -> Staging:
+        if self._target.is_dir():
+            raise CannotFold(f"{self._target}: is a folder: give the name of a file")
         try:
             self._folder = Path(tempfile.mkdtemp(prefix=".bncheck-", dir=self._home))
         except OSError as error:
-            raise CannotFold(f"{self._home}: cannot be written to: {error.strerror}") from error
+            reason = str(error.strerror).lower()
+            raise CannotFold(f"{self._target.parent}: cannot be written to: {reason}") from error
         return self
 
     def write(self, name: str, parts: Iterable[bytes]) -> Path:
         """Write a file that will be called ``name``; where it lies until then."""
-        path = self._folder / name
-        self._names.append(name)
+        path = self.place(name)
         try:
             with path.open("xb") as file:
                 file.writelines(parts)
         except OSError as error:
-            raise CannotFold(f"{self._home / name}: cannot be written: {error.strerror}") from error
+            raise _not_written(self._target.parent / name, error) from error
         return path
+
+    def place(self, name: str) -> Path:
+        """Where to write what will be called ``name``."""
+        self._names.append(name)
+        return self._folder / name
 
     def clear(self) -> None:
         """Forget what was written so far."""
@@ -49,7 +57,10 @@ class Staging:
         """Move all files to their places, the first written last."""
         while self._names:
             name = self._names.pop()
-            (self._folder / name).replace(self._home / name)
+            try:
+                (self._folder / name).replace(self._home / name)
+            except OSError as error:
+                raise _not_written(self._target.parent / name, error) from error
 
     def __exit__(
         self,
@@ -58,3 +69,7 @@ class Staging:
         at: TracebackType | None,
     ) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _not_written(path: Path, error: OSError) -> CannotFold:
+    return CannotFold(f"{path}: cannot be written: {str(error.strerror).lower()}")

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
-from bncheck.folding.absorb import Step
+from bncheck.folding.absorb import Side, Step
 from bncheck.folding.channels import ChannelMap
 from bncheck.folding.reasons import Blocked, Obstacle, Reason
-from bncheck.folding.search import Change, Ground, MayChange, Search
+from bncheck.folding.search import STAGES, Change, Ground, MayChange, Search, Stage
 from bncheck.folding.sources import is_source, map_of
 from bncheck.graph import Graph, Node, NodeKind
 
@@ -37,6 +37,13 @@ class Fold:
     def is_direct(self) -> bool:
         """Whether the operator directly before takes it in."""
         return len(self.into) == 1 and self.node.inputs[0] in self.into[0].outputs
+
+    def handed_on(self, later: Fold) -> Fold:
+        """This fold, where one of those that took the node in is gone too by now."""
+        if later.node not in self.into:
+            return self
+        into = (later.into if each is later.node else (each,) for each in self.into)
+        return Fold(self.node, tuple(dict.fromkeys(node for nodes in into for node in nodes)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +73,11 @@ class FoldPlan:
     def by_node(self) -> Mapping[Node, Fold]:
         """The folds by what they take away."""
         return {fold.node: fold for fold in self.folds}
+
+    def needing(self, *nodes: Node) -> tuple[Node, ...]:
+        """What can only go if some nodes go or change."""
+        needed = {*nodes}
+        return tuple(f.node for f in self.folds if not needed.isdisjoint((f.node, *f.into)))
 
     def now(self, value: str) -> str:
         """The value that is to be read instead of one; itself where it stays."""
@@ -118,17 +130,20 @@ class _Planner:
         self._scale_only = scale_only
         self._rewires = rewires
         self._folds: list[Fold] = []
+        self._taken_in: dict[Node, set[int]] = {}  # by who took in: places in _folds
         self._visits: list[tuple[int, str]] = []  # when a map was carried over which value
         self._sites: list[tuple[int, str]] = []
 
     def plan(self) -> FoldPlan:
         graph = self._ground.graph
         waiting: Sequence[Node] = [node for node in graph.nodes if is_source(graph, node)]
-        while True:  # what is folded may clear the way for what was blocked before
+        kept: Mapping[Node, Obstacle] = {}
+        stages = [*STAGES]
+        while stages:  # what is folded may clear the way for what was blocked before
+            self._ground.stage = stages.pop(0)
             kept = {node: obstacle for node in waiting if (obstacle := self._fold(node))}
-            if len(kept) == len(waiting) and self._ground.into_batch_norms:
-                break
-            self._ground.into_batch_norms = len(kept) == len(waiting)
+            if len(kept) < len(waiting):
+                stages = [*STAGES]
             waiting = [*kept]
         return FoldPlan(
             tuple(self._folds),
@@ -140,12 +155,17 @@ class _Planner:
         )
 
     def _untouched_sites(self) -> Mapping[str, str]:
-        """Values that no map was carried over after they were noted."""
+        """Values that no map was carried over, nor over what stands for them after they were noted.
+
+        A map leaves a value behind under its own name, which is no longer what it was.
+        """
         now = self._ground.working.now
+        changed = {value for _, value in self._visits}
         last: dict[str, int] = {}
         for moment, value in self._visits:
             last[now(value)] = max(moment, last.get(now(value), 0))
-        return {v: now(v) for moment, v in self._sites if last.get(now(v), 0) <= moment}
+        found = ((m, value) for m, value in self._sites if value not in changed)
+        return {value: now(value) for m, value in found if last.get(now(value), 0) <= m}
 
     def _fold(self, node: Node) -> Obstacle | None:
         """Fold one node; what stands in the way where that cannot be."""
@@ -155,25 +175,23 @@ class _Planner:
             return None  # it went with another
         try:
             self._ground.require_removable(node)
-            is_norm = node.kind is NodeKind.BATCH_NORM
-            m = map_of(self._ground.graph, node, NO_SHAPES if is_norm else self._ground.shapes)
-            if m.parts[0].affine.is_identity:
+            m = self._map_of(node)
+            if len(m.parts) == 1 and m.parts[0].affine.is_identity:
                 self._remove(node, [])
                 self._sites.append((len(self._folds), node.outputs[0]))
                 return None
         except Blocked as blocked:
-            return self._held_before(node) or blocked.obstacle
+            return blocked.obstacle
         return self._fold_map(node, m)
 
-    def _held_before(self, node: Node) -> Obstacle | None:
-        """What stood in the way of a node that stays since it took in another."""
-        if id(node) not in self._ground.steps or node.kind is not NodeKind.BATCH_NORM:
-            return None
-        try:
-            _upstream(Search(self._ground), node, map_of(self._ground.graph, node, NO_SHAPES))
-        except Blocked as blocked:
-            return blocked.obstacle
-        return None
+    def _map_of(self, node: Node) -> ChannelMap:
+        """What a node does by now: a BatchNorm may have taken in others before."""
+        is_norm = node.kind is NodeKind.BATCH_NORM
+        m = map_of(self._ground.graph, node, NO_SHAPES if is_norm else self._ground.shapes)
+        for step in self._ground.steps.get(id(node), ()):
+            before, after = (m, step.map) if step.side is Side.OUTPUT else (step.map, m)
+            m = before.then(after)
+        return m
 
     def _fold_map(self, node: Node, m: ChannelMap) -> Obstacle | None:
         is_norm = node.kind is NodeKind.BATCH_NORM
@@ -189,8 +207,9 @@ class _Planner:
                 obstacles.append(blocked.obstacle)
             else:
                 return None
+        is_last = self._ground.stage is Stage.SUMS
         may_sum = self._scale_only or obstacles[0].reason is Reason.NO_BIAS
-        if is_norm and may_sum and self._rewires:
+        if is_norm and is_last and may_sum and self._rewires:
             return self._leave_a_sum(node, m, obstacles[0])
         return obstacles[0]
 
@@ -200,8 +219,21 @@ class _Planner:
         self._sites += [(moment, value) for value in sites]
 
     def _remove(self, node: Node, changes: Sequence[Change]) -> None:
+        self._ground.steps.pop(id(node), None)
         self._make(node, changes)
+        self._hand_on(node)
         self._ground.working.take_out(node, node.inputs[0])
+
+    def _hand_on(self, node: Node) -> None:
+        """What a node took in before it went is with those that took in the node."""
+        last = len(self._folds) - 1
+        for index in self._taken_in.pop(node, ()):
+            self._folds[index] = self._folds[index].handed_on(self._folds[last])
+            self._remember(index)
+
+    def _remember(self, index: int) -> None:
+        for each in self._folds[index].into:
+            self._taken_in.setdefault(each, set()).add(index)
 
     def _make(self, node: Node, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -214,6 +246,7 @@ class _Planner:
                 self._ground.steps[id(change.node)] = (*before, change.step)
         into = dict.fromkeys(change.node for change in changes if change.step)
         self._folds.append(Fold(node, tuple(into)))
+        self._remember(len(self._folds) - 1)
 
     def _leave_a_sum(self, node: Node, m: ChannelMap, obstacle: Obstacle) -> Obstacle | None:
         """A matrix product has no place for a shift: the BatchNorm becomes the sum after it."""
@@ -222,6 +255,7 @@ class _Planner:
             changes = _upstream(search, node, m.scale_only())
         except Blocked:
             return obstacle
+        self._ground.steps.pop(id(node), None)
         self._make(node, changes)
         self._note(search, node.outputs[:1])
         self._ground.sums[node] = m

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     COMPUTED = "computed-parameters"
     SHARED = "shared-parameters"
     CHANNELS = "channels"
+    NO_SHAPE = "no-shape"
     TRAINING = "training"
     BATCH_STATISTICS = "batch-statistics"
     NOT_FINITE = "not-finite"
@@ -30,6 +31,7 @@ class Reason(StrEnum):
     SEVERAL_CALLS = "several-calls"
     FUNCTIONAL = "functional"
     HOOKED = "hooked"
+    CODE = "code-depends"
     NO_ORDER = "no-order"
     NOT_CALLED = "not-called"
     TOO_FAR = "too-far"
@@ -51,6 +53,7 @@ _TEXTS = {
     Reason.COMPUTED: "the parameters are computed in the graph, not stored",
     Reason.SHARED: "the parameters are used elsewhere too",
     Reason.CHANNELS: "its channels cannot be followed to an axis of the weight",
+    Reason.NO_SHAPE: "how many axes a value has is not known, so that any may be the last",
     Reason.TRAINING: "it is in training mode",
     Reason.BATCH_STATISTICS: "it has no running statistics",
     Reason.NOT_FINITE: "its parameters give no finite scale and shift",
@@ -60,6 +63,7 @@ _TEXTS = {
     Reason.SEVERAL_CALLS: "it is called in several places that do not agree",
     Reason.FUNCTIONAL: "it is a line of code of the module, which folding leaves as it is",
     Reason.HOOKED: "a hook of the module sees the values that folding changes",
+    Reason.CODE: "the model's code does something else where it is gone",
     Reason.NO_ORDER: "the file does not tell what comes before it",
     Reason.NOT_CALLED: "the model never calls it",
     Reason.TOO_FAR: "nothing that absorbs it is near",

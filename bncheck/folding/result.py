@@ -91,12 +91,13 @@ class FoldResult:
 
 
 def folded_layers(model: Model, plan: FoldPlan) -> tuple[Folded, ...]:
-    """The BatchNorms of a plan that go, under the names of their layers."""
+    """The BatchNorms of a plan that go, each once, however often it is called."""
     names = layer_names(model)
-    return tuple(
-        Folded(names.get(fold.node, fold.node.label), tuple(each.label for each in fold.into))
-        for fold in plan.batch_norms
-    )
+    into: dict[str, dict[str, None]] = {}
+    for fold in plan.batch_norms:
+        takers = into.setdefault(names.get(fold.node, fold.node.label), {})
+        takers.update(dict.fromkeys(each.label for each in fold.into))
+    return tuple(Folded(layer, tuple(takers)) for layer, takers in into.items())
 
 
 def kept_layers(model: Model, kept: Mapping[Node, Obstacle]) -> tuple[Kept, ...]:

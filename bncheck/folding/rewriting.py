@@ -6,9 +6,9 @@ The two archives are only run where the user trusts the file: torch unpickles re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from bncheck.errors import CannotFold
 from bncheck.facts import UnknownFact
@@ -28,6 +28,7 @@ from bncheck.folding.result import (
 from bncheck.graph import Graph, Node
 from bncheck.model import Model
 from bncheck.readers.limits import all_values
+from bncheck.readers.source import FileSource, Source
 
 NOT_PROVED = (
     "{source}: to compare the folded model with the original, torch has to load both, which "
@@ -52,31 +53,39 @@ class Opened(Protocol):
         """Why a node cannot change or go; None where it can."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rewritten:
-    """The entries of a folded archive, and how many nodes went."""
+class Rewrite(Protocol):
+    """What becomes of a file by a plan. Making it raises Blocked for what cannot be carried out."""
 
-    parts: Iterator[Part]
-    nodes_saved: int
+    @property
+    def nodes_saved(self) -> int:
+        """How many nodes go."""
+
+    def parts(self) -> Iterator[Part]:
+        """The entries of the new archive."""
 
 
-Rewrite = Callable[[FoldPlan], Rewritten]
+File = TypeVar("File", bound=Opened)
 
 
 def fold_archive(
-    file: Opened,
-    rewrite: Rewrite,
+    open_file: Callable[[Source], File],
+    rewrite: Callable[[File, FoldPlan], Rewrite],
     source: Path,
     target: Path,
     options: Options,
     progress: Progress,
 ) -> FoldResult:
-    """Write a folded archive; see ``folding.fold`` for what it raises."""
+    """Fold an archive into another.
+
+    Raises CannotFold where that cannot be, or where the result is not the same within its bound;
+    UnreadableModel where the file cannot be read. Nothing is written then.
+    """
     require_apart(source, target)
+    file = open_file(FileSource(source))
     if options.verify and not options.trust:
         raise CannotFold(NOT_PROVED.format(source=source))
     with Staging(target) as staging:
-        decided, made, path = _write(file, rewrite, staging, target.name, options)
+        decided, made, path = _write(file, partial(rewrite, file), staging, target.name, options)
         proof = None
         if options.verify:
             proof = _proof(file, decided, source, path, options, progress)
@@ -102,8 +111,12 @@ def require_apart(source: Path, target: Path) -> None:
 
 
 def _write(
-    file: Opened, rewrite: Rewrite, staging: Staging, name: str, options: Options
-) -> tuple[FoldPlan, Rewritten, Path]:
+    file: Opened,
+    rewrite: Callable[[FoldPlan], Rewrite],
+    staging: Staging,
+    name: str,
+    options: Options,
+) -> tuple[FoldPlan, Rewrite, Path]:
     """A fold whose numbers do not fit its dtype is given up, and all is written without it."""
     graph = _graph(file)
     keep: dict[Node, Obstacle] = {}
@@ -112,7 +125,7 @@ def _write(
         try:
             with all_values():
                 made = rewrite(decided)
-                return decided, made, staging.write(name, written(made.parts))
+                return decided, made, staging.write(name, written(made.parts()))
         except Blocked as blocked:
             refused = _refused(decided, blocked.obstacle)
             if refused.keys() <= keep.keys():

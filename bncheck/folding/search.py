@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cached_property, partial
 
 from bncheck.folding.absorb import Side, Step, absorbs_input, absorbs_output, absorbs_parallel
@@ -35,6 +36,17 @@ class Change:
     instead: str = ""
 
 
+class Stage(IntEnum):
+    """What may take in a map: what goes itself in the end does so only where nothing else can."""
+
+    LINEAR = 0
+    BATCH_NORMS = 1
+    SUMS = 2  # a BatchNorm may become one
+
+
+STAGES = tuple(Stage)
+
+
 @dataclass(eq=False)
 class Ground:
     """A graph, what was done to it so far, and what must not be done."""
@@ -47,7 +59,7 @@ class Ground:
         self.working = Working(self.graph)
         self.steps: dict[int, tuple[Step, ...]] = {}
         self.sums: dict[Node, ChannelMap] = {}
-        self.into_batch_norms = False  # they may go themselves, and take in others only if not
+        self.stage = Stage.LINEAR
 
     @cached_property
     def shapes(self) -> Shapes:
@@ -60,11 +72,12 @@ class Ground:
 
     def may_absorb(self, node: Node) -> bool:
         """Whether a node is to take in anything at this stage."""
-        return self.into_batch_norms or node.kind is not K.BATCH_NORM
+        return self.stage >= Stage.BATCH_NORMS or node.kind is not K.BATCH_NORM
 
     def require_removable(self, node: Node) -> None:
         """Raise Blocked where a node cannot go."""
-        if node in self.sums or id(node) in self.steps:
+        takes_more = node.kind is K.BATCH_NORM
+        if node in self.sums or (id(node) in self.steps and not takes_more):
             raise Blocked(Reason.OPERATOR, node)
         self._require_permission(node)
 
@@ -90,15 +103,15 @@ class Search:
         self._ground = ground
         self._working = ground.working
         self._left = MOST_LOOKS
-        self.visited: list[str] = []  # values that the map was carried over
+        self.visited: list[str] = []  # values that the map was carried over, by their own names
 
     def before(
         self, value: str, m: ChannelMap, depth: int = 0, part: Cut | None = None
     ) -> list[Change]:
         """What takes in a map on a value while it is made; ``part`` is where the map acts."""
         self._look(depth)
-        value = self._working.now(value)
         self.visited.append(value)
+        value = self._working.now(value)
         self._require_sole_use(value, part)
         node = self._working.producer(value)
         if node is None:
@@ -189,8 +202,8 @@ class Search:
     def after(self, value: str, m: ChannelMap, depth: int = 0) -> list[Change]:
         """What takes in a map on a value, in everything that reads it."""
         self._look(depth)
-        value = self._working.now(value)
         self.visited.append(value)
+        value = self._working.now(value)
         if self._working.is_output(value):
             raise Blocked(Reason.MODEL_OUTPUT)
         readers = self._working.readers(value)
@@ -232,8 +245,8 @@ class Search:
         waiting = [value]
         while waiting:
             self._look(0)
+            self.visited.append(waiting[0])
             value = self._working.now(waiting.pop(0))
-            self.visited.append(value)
             maker = self._working.producer(value)
             if maker is None or self._working.uses(value) != 1:
                 continue

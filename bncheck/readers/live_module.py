@@ -73,6 +73,14 @@ class LiveModule:
         return {name: LiveModule(child) for name, child in held if child is not None}
 
 
+def defined_in(module: Any) -> str:
+    """The Python module that the forward of a module is from."""
+    try:
+        return type(module).forward.__module__ or ""
+    except AttributeError:  # a ScriptModule has one for each of its own
+        return type(module).__module__
+
+
 def _path(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
@@ -113,9 +121,18 @@ def _is_uninitialized(held: Any) -> bool:
 def _values(held: Any) -> array[float]:
     try:
         dense = held.detach().to("cpu") if hasattr(held, "detach") else held
+        if _is_plain_tensor(dense) and not dense.is_complex():
+            values = array("d")
+            values.frombytes(dense.double().contiguous().numpy().tobytes())
+            return values
         return array("d", dense.flatten().tolist())  # a complex number is no float: TypeError
     except Exception as error:  # whatever a tensor's own class raises
         return _fail(f"this tensor gives none ({str(error).partition(chr(10))[0]})")
+
+
+def _is_plain_tensor(held: Any) -> bool:
+    torch: Any = sys.modules.get("torch")
+    return bool(torch) and type(held) in (torch.Tensor, torch.nn.Parameter)
 
 
 def _fail(why: str) -> array[float]:

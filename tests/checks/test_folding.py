@@ -74,6 +74,17 @@ def test_what_an_incomplete_order_does_not_tell_is_not_assessed(make: Any) -> No
         list(foldable_batch_norm(layer, make.model(layer, order=alone)))
 
 
+def test_a_linear_op_on_data_of_unknown_rank_is_not_assessed(make: Any) -> None:
+    """Behind (N, C) it could absorb a BatchNorm; behind (N, L, C) the channels are L."""
+    linear = make.node("linear", "x", "h", {"weight": ([1.0, 2.0], (2, 1))}, transB=True)
+    norm = make.node("batch-norm", "h", "n", FOUR)
+    layer = make.layer(calls=(norm,), training=False)
+    model = make.model(layer, graph=make.graph(linear, norm))
+    for check in (foldable_batch_norm, fold_blocked):
+        with pytest.raises(UnknownFact, match="number of axes"):
+            list(check(layer, model))
+
+
 @pytest.mark.parametrize(
     ("outputs", "reason"), [("n0", None), ("n0 conv0", "model-output")], ids=["folded", "kept"]
 )

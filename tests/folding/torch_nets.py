@@ -192,7 +192,7 @@ NETS: dict[str, Case] = {
     "residual": (Residual, IMAGE, 2, 0),
     "shared weights": (Shared, IMAGE, 2, 0),
     "tied weights": (Tied, IMAGE, 1, 0),
-    "called twice": (Twice, IMAGE, 2, 0),
+    "called twice": (Twice, IMAGE, 1, 0),
     "before a convolution": (PreActivation, IMAGE, 1, 0),
     "behind a concatenation": (Joined, IMAGE, 1, 0),
     "before a flatten": (Flattened, IMAGE, 1, 0),

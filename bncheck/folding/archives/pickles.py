@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from bncheck.errors import CannotFold
 from bncheck.readers.torch.pickle_values import Dict, Global, Instance, PersistentId, Value
 
-OBJECTS = "__torch__"  # of TorchScript's classes, of which instances are made without a call
+OBJECTS = "__torch__"  # of TorchScript's classes
 MOST_VALUES = 4_000_000
 PROTO, STOP = b"\x80\x02", b"."
 _SHORT_TUPLES = {0: b")", 1: b"\x85", 2: b"\x86", 3: b"\x87"}
@@ -120,19 +120,16 @@ class _Writer:
     def _instance(self, value: Instance) -> None:
         if not isinstance(value.called, Global):
             raise CannotFold("its pickle calls what it makes itself, which is not written")
-        is_object = value.called.module.split(".")[0] == OBJECTS
-        made = b"\x81" if is_object else b"R"
+        if value.is_new is None:
+            raise CannotFold(f"its pickle makes a {value.class_path} in a way that is not written")
+        made = b"\x81" if value.is_new else b"R"
         state = [] if value.state is None else [_Held(value.state), b"b"]
-        # what TorchScript reads is put down once it is complete
+        filled = [*_filled(value.elements, b"e"), *_filled(_flat(value.pairs), b"u")]
         note = self._note(value)
-        self._then(
-            _Held(value.called),
-            _Held(value.args),
-            made,
-            *([*state, note] if is_object else [note, *state]),
-            *_filled(value.elements, b"e"),
-            *_filled(_flat(value.pairs), b"u"),
-        )
+        # what TorchScript reads is put down once it is complete
+        is_complete_first = value.called.module.split(".")[0] == OBJECTS
+        rest = [*filled, *state, note] if is_complete_first else [note, *filled, *state]
+        self._then(_Held(value.called), _Held(value.args), made, *rest)
 
 
 class _Held:

@@ -13,7 +13,7 @@ from bncheck.folding.arguments import flag
 from bncheck.folding.exported.file import ExportedFile
 from bncheck.folding.exported.stores import Store, layout, text
 from bncheck.folding.exported.wiring import Json, Names, names_in, outputs_of, tensor
-from bncheck.folding.onnx.numbers import NewTensor, Numbers
+from bncheck.folding.numbers import NewTensor, Numbers
 from bncheck.folding.plan import FoldPlan
 from bncheck.folding.shapes import shapes
 from bncheck.graph import Node, NodeKind
@@ -75,6 +75,7 @@ class Rewrite:
                 self._gone.add(id(self._json(node)))
                 renamed[value] = self._plan.now(value)
         self.document.rename(renamed)
+        self.document.forget_calls({fold.node.name for fold in self._plan.batch_norms})
 
     # Parameters
 

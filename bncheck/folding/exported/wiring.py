@@ -113,6 +113,12 @@ class Document:
         faces = [held.get(key) or [] for held in signatures for key in ("inputs", "outputs")]
         rename([self.graph["outputs"], self.outputs, faces], renamed)
 
+    def forget_calls(self, modules: Collection[str]) -> None:
+        """Take back what is said of the inputs and outputs of modules that do nothing any more."""
+        for call in self.json["graph_module"].get("module_call_graph") or []:
+            if call.get("fqn") in modules:
+                call["signature"] = None
+
     def add_parameter(self, value: str, name: str, meta: Json) -> None:
         """Give the program another parameter, after those that it has."""
         kinds = [spec_kinds(spec) for spec in self.inputs]

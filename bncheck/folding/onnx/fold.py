@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bncheck.errors import CannotFold
-from bncheck.folding.onnx.external import place_initializers
+from bncheck.folding.onnx.external import Beside, data_name, place_initializers
 from bncheck.folding.onnx.file import OnnxFile, open_file
 from bncheck.folding.onnx.rewrite import Rewrite
 from bncheck.folding.onnx.verify import common_sites, verify
@@ -49,7 +49,7 @@ def fold_file(
     _require_apart(source, target)
     file = open_file(FileSource(source))
     with Staging(target) as staging:
-        made = _write(file, staging, target.name, options.scale_only)
+        made = _write(file, staging, target, options.scale_only)
         proof = _proof(file, source, made, options, progress) if options.verify else None
         if proof is not None and not proof.passed:
             raise CannotFold(f"{source}: {_worst(proof)}; nothing was written")
@@ -72,16 +72,20 @@ def _require_apart(source: Path, target: Path) -> None:
         raise CannotFold(f"{target} is the model itself: give another name with -o")
 
 
-def _write(file: OnnxFile, staging: Staging, name: str, scale_only: bool) -> Written:
+def _write(file: OnnxFile, staging: Staging, target: Path, scale_only: bool) -> Written:
     """A fold whose numbers do not fit its dtype is given up, and all is written without it."""
     keep: dict[Node, Obstacle] = {}
+    names = target.name, data_name(file, target)
     while True:
         decided = plan(file.graph, file.objection, keep=keep, scale_only=scale_only)
         try:
             with all_values():
-                return _write_plan(file, decided, staging, name)
+                return _write_plan(file, decided, staging, names)
         except Blocked as blocked:
-            keep |= _to_keep(decided, blocked.obstacle)
+            refused = _to_keep(decided, blocked.obstacle)
+            if refused.keys() <= keep.keys():
+                raise CannotFold(f"the fold cannot be written: {blocked.obstacle}") from None
+            keep |= refused
             staging.clear()
 
 
@@ -90,12 +94,14 @@ def _to_keep(decided: FoldPlan, why: Obstacle) -> dict[Node, Obstacle]:
     return {fold.node: why for fold in decided.folds if why.node in (fold.node, *fold.into)}
 
 
-def _write_plan(file: OnnxFile, decided: FoldPlan, staging: Staging, name: str) -> Written:
+def _write_plan(
+    file: OnnxFile, decided: FoldPlan, staging: Staging, names: tuple[str, str]
+) -> Written:
     rewrite = Rewrite(file, decided)
     edits = rewrite.edits()
-    data = place_initializers(rewrite, edits, f"{name}.data")
+    data = place_initializers(rewrite, edits, names[1])
     pieces = Rewriter(file.source, edits).rewritten(Span(0, file.source.size))
-    path = staging.write(name, written(pieces, file.source))
+    path = staging.write(names[0], written(pieces, file.source))
     size = path.stat().st_size
     if data is not None and data.size:
         staging.write(data.name, data.written(rewrite))
@@ -105,9 +111,7 @@ def _write_plan(file: OnnxFile, decided: FoldPlan, staging: Staging, name: str) 
 
 def _size(file: OnnxFile) -> int:
     """Bytes of a model with its data files."""
-    names = {(each.external or {}).get("location", "") for each in file.initializers()}
-    beside = (file.source.sibling(name) for name in names if name)
-    return file.source.size + sum(each.size for each in beside if each is not None)
+    return file.source.size + sum(each.size for each in Beside(file).sources.values())
 
 
 def _proof(

@@ -10,6 +10,8 @@ import numpy as np
 
 from bncheck.folding.absorb import output_channels
 from bncheck.folding.arithmetic import LARGEST, Array, new_parameters, rounded
+from bncheck.folding.onnx.file import OnnxFile
+from bncheck.folding.onnx.large import LargeWeight, large_weight
 from bncheck.folding.plan import FoldPlan
 from bncheck.folding.reasons import Blocked, Reason
 from bncheck.folding.transfer import CHANNELS, Shapes
@@ -41,7 +43,8 @@ class NewTensor:
 class Numbers:
     """Makes the bytes of new tensors."""
 
-    def __init__(self, plan: FoldPlan, known: Shapes) -> None:
+    def __init__(self, file: OnnxFile, plan: FoldPlan, known: Shapes) -> None:
+        self._file = file
         self._plan = plan
         self._shapes = known
         self._waiting: dict[tuple[int, str], bytes] = {}
@@ -66,20 +69,44 @@ class Numbers:
             raise Blocked(Reason.PRECISION, node)
         return (tensor.shape if role == "weight" else _bias_shape(node)), tensor.dtype
 
-    def make(self, new: NewTensor) -> bytes:
-        """The bytes of a tensor, little-endian. Raises Blocked where they do not fit its dtype."""
-        if new.role == "summand":
-            return rounded(np.array(self._plan.sums[new.node].shift()), new.dtype)
+    def make(self, new: NewTensor) -> Iterator[bytes]:
+        """The bytes of a tensor, little-endian, in parts.
+
+        Raises Blocked where they do not fit its dtype.
+        """
         key = id(new.node), new.role
-        if key in self._waiting:
-            return self._waiting.pop(key)
+        if new.role == "summand":
+            yield rounded(np.array(self._plan.sums[new.node].shift()), new.dtype)
+        elif key in self._waiting:
+            yield self._waiting.pop(key)
+        elif large := large_weight(self._file, new.node, self._plan.steps[id(new.node)]):
+            yield from self._in_parts(large, new)
+        else:
+            yield self._whole(new)
+
+    def _whole(self, new: NewTensor) -> bytes:
         made = self._arrays(new.node)
-        for role, array in made.items():
-            if role == "bias" != new.role and array.nbytes <= SMALL:
-                dtype = self._form(new.node, role)[1]
-                self._waiting[id(new.node), role] = self._rounded(new.node, array, dtype)
+        if new.role != "bias" and "bias" in made and made["bias"].nbytes <= SMALL:
+            self._wait(new.node, made["bias"])
         array = made[new.role].T if new.transposed else made[new.role]
         return self._rounded(new.node, array, new.dtype)
+
+    def _in_parts(self, large: LargeWeight, new: NewTensor) -> Iterator[bytes]:
+        biases: list[Array] = []
+        for weight, bias in large.parts():
+            biases += [] if bias is None else [bias]
+            if new.role == "weight":
+                yield self._rounded(new.node, weight, new.dtype)
+        joined = large.joined(biases)
+        if new.role == "bias":
+            assert joined is not None
+            yield self._rounded(new.node, joined, new.dtype)
+        elif joined is not None:
+            self._wait(new.node, joined)
+
+    def _wait(self, node: Node, bias: Array) -> None:
+        """Keep what came of the weight until it is asked for."""
+        self._waiting[id(node), "bias"] = self._rounded(node, bias, self._form(node, "bias")[1])
 
     def _arrays(self, node: Node) -> Mapping[str, Array]:
         return new_parameters(node, self._plan.steps[id(node)])

@@ -37,7 +37,7 @@ class Rewrite:
 
     def __init__(self, file: OnnxFile, plan: FoldPlan) -> None:
         self.file = file
-        self.numbers = Numbers(plan, shapes(file.graph) if plan.sums else {})
+        self.numbers = Numbers(file, plan, shapes(file.graph) if plan.sums else {})
         self.in_place: dict[str, NewTensor] = {}
         self.added: dict[str, NewTensor] = {}
         self.dropped: set[str] = set()

@@ -19,10 +19,10 @@ HEADER = 32  # more than a tag and a length take
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """Bytes whose number is known, and which are made when they are written."""
+    """Bytes whose number is known, and which are made when they are written, in parts."""
 
     size: int
-    make: Callable[[], bytes]
+    make: Callable[[], Iterable[bytes]]
 
 
 Piece = bytes | Span | Late
@@ -46,9 +46,11 @@ def written(pieces: Iterable[Piece], source: Source) -> Iterator[bytes]:
             for at in range(piece.begin, piece.end, COPIED_AT_ONCE):
                 yield source.read(at, min(COPIED_AT_ONCE, piece.end - at))
         elif isinstance(piece, Late):
-            made = piece.make()
-            assert len(made) == piece.size
-            yield made
+            left = piece.size
+            for part in piece.make():
+                left -= len(part)
+                yield part
+            assert not left
         else:
             yield piece
 

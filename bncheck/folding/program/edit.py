@@ -6,13 +6,14 @@ import copy
 import importlib
 import inspect
 import operator
-from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
-from bncheck.folding.onnx.numbers import NewTensor, Numbers
+from bncheck.folding.numbers import NewTensor, Numbers
 from bncheck.folding.plan import FoldPlan
 from bncheck.folding.program.listing import Listing
+from bncheck.folding.program.stored import Stored
 from bncheck.folding.reasons import Blocked, Reason
 from bncheck.folding.shapes import shapes
 from bncheck.graph import Node
@@ -28,92 +29,89 @@ class Edit:
         self._listing = listing
         self._plan = plan
         self._numbers = Numbers(plan, shapes(listing.graph) if plan.sums else {})
-        self._module = copy.deepcopy(listing.exported.graph_module)
-        self._copies = _paired(listing.exported.graph_module.graph, self._module.graph)
-        signature = listing.exported.graph_signature
-        self._specs = {each.arg.name: each for each in signature.input_specs}
-        self._tensors = dict(listing.exported.state_dict)
-        self._constants = dict(listing.exported.constants)
+        self._graph = copy.deepcopy(listing.exported.graph)
+        self._copies = _paired(listing.exported.graph, self._graph)
+        self._stored = Stored(listing.exported)
         self._renamed: dict[str, str] = {}
+        self._made: dict[tuple[str, str, bytes], Any] = {}
+        self._sums: set[Any] = set()
         self.nodes_saved = 0
         for node in listing.graph.nodes:
             if id(node) in plan.steps:
                 self._give_parameters(node)
+        self._take_out()
         for node in plan.sums:
             self._make_a_sum(node)
-        self._take_out()
+        self._erase()
 
     def program(self) -> Any:
         """The program."""
         old = self._listing.exported
-        self._module.recompile()
         given = {
-            "root": self._module,
-            "graph": self._module.graph,
+            "root": old.graph_module,
+            "graph": self._graph,
             "graph_signature": self._signature(),
-            "state_dict": self._tensors,
+            "state_dict": self._stored.tensors,
             "range_constraints": dict(old.range_constraints),
             "module_call_graph": [self._entry(each) for each in old.module_call_graph],
             "example_inputs": old.example_inputs,
-            "constants": self._constants,
+            "constants": self._stored.constants,
             "verifiers": getattr(old, "verifiers", None),
         }
         known = inspect.signature(type(old).__init__).parameters
-        return type(old)(**{name: value for name, value in given.items() if name in known})
+        made = type(old)(**{name: value for name, value in given.items() if name in known})
+        for name, body in old.graph_module.named_children():
+            setattr(made.graph_module, name, copy.deepcopy(body))
+        return made
 
     # Parameters
 
     def _give_parameters(self, node: Node) -> None:
         for new in self._numbers.tensors(node, False):
             argument = self._listing.argument(node, new.role)
-            stored = argument and self._own(argument, new)
+            data = self._numbers.make(new)
+            stored = argument and self._own(argument, new, data)
             if stored:
-                self._store(stored, self._tensor(new, like=stored))
+                self._stored.replace(stored, new.shape, data)
             else:
-                self._set_argument(node, new.role, self._placeholder(new, beside=node))
+                self._set_argument(node, new.role, self._copied(new, data))
 
-    def _own(self, argument: Any, new: NewTensor) -> str | None:
-        """The name of the stored tensor to be changed; None where others read it too.
+    def _own(self, argument: Any, new: NewTensor, data: bytes) -> str | None:
+        """The name of the stored tensor to be changed; None where others read it as it is.
 
         Raises Blocked where it is shared, and the argument a view of it.
         """
         name = self._listing.stored_behind(argument)
-        if name is None and argument.name not in self._listing.program.stored:
+        if name is None and argument.name in self._listing.program.stored:
+            return argument.name if self._all_become(argument, new, data) else None
+        if name is None:
             raise Blocked(Reason.SHARED, new.node)
-        if name is not None and tuple(self._held(name).shape) != new.shape:
+        if tuple(self._stored.held(name).shape) != new.shape:
             raise Blocked(Reason.COMPUTED, new.node)
         return name
 
-    def _held(self, name: str) -> Any:
-        target = self._specs[name].target
-        return self._tensors[target] if target in self._tensors else self._constants[target]
+    def _all_become(self, argument: Any, new: NewTensor, data: bytes) -> bool:
+        """Whether everything that reads a stored tensor is to read the same other one."""
+        changed = [node for node in self._listing.graph.nodes if id(node) in self._plan.steps]
+        alike = [n for n in changed if self._listing.argument(n, new.role) is argument]
+        same = (self._numbers.make(replace(new, node=node)) == data for node in alike)
+        return len(alike) == self._listing.readers[argument.name] and all(same)
 
-    def _store(self, name: str, new: Any) -> None:
-        target = self._specs[name].target
-        (self._tensors if target in self._tensors else self._constants)[target] = new
+    def _copied(self, new: NewTensor, data: bytes) -> Any:
+        """A new stored tensor beside the weight of a node; one for all that are the same."""
+        weight = self._root(self._listing.argument(new.node, "weight"), new.node)
+        key = weight, new.role, data
+        if key not in self._made:
+            self._made[key] = self._placeholder(new, data, weight)
+        return self._made[key]
 
-    def _tensor(self, new: NewTensor, like: str) -> Any:
-        """The elements, as a parameter where what they are like is one."""
-        torch: Any = importlib.import_module("torch")
-        old = self._held(like)
-        flat = torch.frombuffer(bytearray(self._numbers.make(new)), dtype=old.dtype)
-        made = flat.reshape(new.shape).to(old.device)
-        if not isinstance(old, torch.nn.Parameter):
-            return made
-        return torch.nn.Parameter(made, requires_grad=old.requires_grad)
-
-    def _placeholder(self, new: NewTensor, beside: Node) -> Any:
-        """A new stored tensor, placed beside the weight of a node."""
-        weight = self._root(self._listing.argument(beside, "weight"), beside)
-        spec = self._specs[weight]
-        module = spec.target.rpartition(".")[0]
-        target = _unused(f"{module}.{new.role}" if module else new.role, self._tensors)
+    def _placeholder(self, new: NewTensor, data: bytes, weight: str) -> Any:
+        target, held = self._stored.add(weight, new.role, new.shape, data)
         at = self._copies[self._listing.sources[weight]]
-        with self._module.graph.inserting_before(at):
-            made = self._module.graph.placeholder("p_" + target.replace(".", "_"))
-        held = self._tensors[target] = self._tensor(new, like=weight)
+        with self._graph.inserting_before(at):
+            made = self._graph.placeholder("p_" + target.replace(".", "_"))
         made.meta["val"] = at.meta["val"].fake_mode.from_tensor(held, static_shapes=True)
-        self._specs[made.name] = _of_parameter(spec, made.name, target)
+        self._stored.introduce(made.name, target, weight)
         return made
 
     def _root(self, argument: Any, node: Node) -> str:
@@ -141,75 +139,80 @@ class Edit:
 
     # Nodes
 
-    def _make_a_sum(self, node: Node) -> None:
-        """x + c in the place of a BatchNorm whose scale went elsewhere."""
-        (into,) = (fold.into[0] for fold in self._plan.folds if fold.node is node)
-        summand = self._placeholder(self._numbers.summand(node), beside=into)
-        norm = self._copies[self._listing.origins[node].source]
-        add: Any = importlib.import_module("torch").ops.aten.add.Tensor
-        with self._module.graph.inserting_before(norm):
-            made = self._module.graph.call_function(add, (norm.args[0], summand))
-        old = self._copies[self._listing.sources[node.outputs[0]]]
-        made.meta = dict(old.meta)
-        self._read_instead(old, made)
-        self.nodes_saved -= 1
-
     def _take_out(self) -> None:
         sources = self._listing.sources
         for value in self._plan.aliases:
-            self._read_instead(
-                self._copies[sources[value]], self._copies[sources[self._plan.now(value)]]
-            )
-        gone = {fold.node for fold in self._plan.folds}
-        gone |= {n for n in self._listing.graph.nodes if {*n.outputs} & {*self._plan.aliases}}
-        self._erase([self._copies[self._listing.origins[node].source] for node in gone])
+            old = self._copies[sources[value]]
+            new = self._copies[sources[self._plan.now(value)]]
+            old.replace_all_uses_with(new)
+            self._renamed[old.name] = new.name
 
-    def _read_instead(self, old: Any, new: Any) -> None:
-        old.replace_all_uses_with(new)
-        self._renamed[old.name] = new.name
+    def _make_a_sum(self, node: Node) -> None:
+        """A BatchNorm whose scale went elsewhere becomes x + c, under the name of what it made."""
+        (into,) = (fold.into[0] for fold in self._plan.folds if fold.node is node)
+        new = self._numbers.summand(node)
+        weight = self._root(self._listing.argument(into, "weight"), into)
+        summand = self._placeholder(new, self._numbers.make(new), weight)
+        norm = self._copies[self._listing.origins[node].source]
+        made = self._copies[self._listing.sources[node.outputs[0]]]
+        made.target = importlib.import_module("torch").ops.aten.add.Tensor
+        made.args, made.kwargs = (norm.args[0], summand), {}
+        self.nodes_saved -= made is not norm
+        self._sums.add(made)
 
-    def _erase(self, gone: list[Any]) -> None:
-        """Erase nodes, and the constants that nothing else reads."""
-        waiting = {*gone, *(user for node in gone for user in node.users)}
-        for node in reversed([*self._module.graph.nodes]):
-            if node not in waiting or node.users:
+    def _erase(self) -> None:
+        """Erase what is folded, and the constants that nothing reads any more."""
+        for node in reversed([*self._graph.nodes]):
+            if node.users or node in self._sums or not (self._is_gone(node) or self._is_dead(node)):
                 continue
-            waiting |= {each for each in node.all_input_nodes if self._is_constant(each)}
-            self._module.graph.erase_node(node)
+            self._graph.erase_node(node)
             if node.op == "placeholder":
                 self._forget(node.name)
             elif node.target is not operator.getitem:
                 self.nodes_saved += 1
 
-    def _is_constant(self, node: Any) -> bool:
+    def _is_gone(self, node: Any) -> bool:
+        return node in self._gone or (
+            node.target is operator.getitem and node.args[0] in self._gone
+        )
+
+    @cached_property
+    def _gone(self) -> frozenset[Any]:
+        """What computed the values that are gone."""
+        gone = {fold.node for fold in self._plan.folds}
+        gone |= {n for n in self._listing.graph.nodes if {*n.outputs} & {*self._plan.aliases}}
+        return frozenset(self._copies[self._listing.origins[node].source] for node in gone)
+
+    def _is_dead(self, node: Any) -> bool:
+        """Whether a constant was read before."""
+        if not self._listing.readers.get(node.name):
+            return False
         if node.op == "placeholder":
             return node.name in self._listing.program.stored
-        return not self._listing.graph.depends_on_input(node.name)
+        return node.op != "output" and not self._listing.graph.depends_on_input(node.name)
 
     def _forget(self, name: str) -> None:
-        target = self._specs.pop(name).target
-        if all(each.target != target for each in self._specs.values()):
-            self._tensors.pop(target, None)
-            self._constants.pop(target, None)
-        module, _, role = target.rpartition(".")
+        module, dot, role = self._stored.forget(name).rpartition(".")
         if role == STATISTIC:
-            self._forget_counter(f"{module}.{COUNTER}" if module else COUNTER)
+            self._forget_counter(f"{module}{dot}{COUNTER}")
 
     def _forget_counter(self, target: str) -> None:
-        for node in self._module.graph.nodes:
-            spec = self._specs.get(node.name) if node.op == "placeholder" else None
-            if spec is not None and spec.target == target and not node.users:
-                self._module.graph.erase_node(node)
-                self._forget(node.name)
-                return
+        """The batch counter of a BatchNorm that is gone, unless something reads it."""
+        names = self._stored.placeholders(target)
+        held = [node for node in self._graph.nodes if node.name in names]
+        if not any(node.users for node in held):
+            self._stored.tensors.pop(target, None)
+            for node in held:
+                self._stored.forget(node.name)
+                self._graph.erase_node(node)
 
     # What surrounds the graph
 
     def _signature(self) -> Any:
         old = self._listing.exported.graph_signature
-        placeholders = (n for n in self._module.graph.nodes if n.op == "placeholder")
+        placeholders = (n for n in self._graph.nodes if n.op == "placeholder")
         return type(old)(
-            input_specs=[self._specs[node.name] for node in placeholders],
+            input_specs=self._stored.specs(placeholders),
             output_specs=[replace(o, arg=self._now(o.arg)) for o in old.output_specs],
         )
 
@@ -237,16 +240,3 @@ def _paired(graph: Any, copied: Any) -> dict[Any, Any]:
     for node, twin in pairs.items():
         twin.name = node.name
     return pairs
-
-
-def _unused(name: str, taken: Mapping[str, object]) -> str:
-    names = (name, *(f"{name}_{number}" for number in range(2, len(taken) + 3)))
-    return next(each for each in names if each not in taken)
-
-
-def _of_parameter(beside: Any, name: str, target: str) -> Any:
-    """The entry of a signature for a parameter, made like another entry."""
-    kind = type(beside.kind).PARAMETER
-    return replace(
-        beside, kind=kind, arg=replace(beside.arg, name=name), target=target, persistent=None
-    )

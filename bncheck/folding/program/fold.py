@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from bncheck.errors import CannotFold
 from bncheck.folding.memory import unsafe
 from bncheck.folding.plan import FoldPlan, plan
 from bncheck.folding.program.edit import Edit
+from bncheck.folding.program.inputs import feeds
 from bncheck.folding.program.listing import Listing
 from bncheck.folding.program.runs import ProgramRunner
 from bncheck.folding.reasons import Blocked, Obstacle
@@ -21,11 +21,12 @@ from bncheck.folding.result import (
     kept_layers,
     parameters_saved,
 )
-from bncheck.folding.torch import feeds
 from bncheck.folding.torch.verify import verify as verified
 from bncheck.folding.torch.verify import worst
 from bncheck.graph import Node
 from bncheck.tensor import Tensor
+
+OF_TRAINING = ("GRADIENT_TO_PARAMETER", "GRADIENT_TO_USER_INPUT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,12 @@ def fold_program(
 
     ``inputs`` are the arguments of a call; by default the program's example inputs, else random
     numbers. Raises CannotFold where the program does not run, or where the folded one is not the
-    same within its bound; UnreadableModel where it is in a form that is not known.
+    same within its bound, or where it computes gradients; UnreadableModel where it is in a form
+    that is not known.
     """
     listing = Listing(program)
+    if any(each.kind.name in OF_TRAINING for each in program.graph_signature.output_specs):
+        raise CannotFold("the program computes gradients: export the model for inference")
     made = _made(listing)
     proof = _proven(listing, made, inputs, tolerance) if verify and made.plan.folds else None
     return FoldResult(
@@ -68,18 +72,17 @@ def _made(listing: Listing) -> Made:
     while True:
         decided = plan(listing.graph, listing.objection, keep=keep)
         refused = {**unsafe(decided, listing.graph, listing.in_place)}
+        why: Obstacle | None = None
         if not refused:
             try:
                 edit = Edit(listing, decided)
                 return Made(edit.program(), decided, edit.nodes_saved)
             except Blocked as blocked:
-                refused = _to_keep(decided, blocked.obstacle)
+                why = blocked.obstacle
+                refused = dict.fromkeys(decided.needing(*filter(None, [why.node])), why)
+        if refused.keys() <= keep.keys():
+            raise CannotFold(f"the fold cannot be made: {why}")
         keep |= refused
-
-
-def _to_keep(decided: FoldPlan, why: Obstacle) -> dict[Node, Obstacle]:
-    """The folds that need a node to take in what it cannot."""
-    return {fold.node: why for fold in decided.folds if why.node in (fold.node, *fold.into)}
 
 
 def _proven(
@@ -90,7 +93,7 @@ def _proven(
         listing.exported, {site: site for site in sites}, [*_tensors(listing, made)]
     )
     folded = ProgramRunner(made.program, sites)
-    proof = verified(original, folded, _feeds(listing.exported, inputs), [*sites], tolerance)
+    proof = verified(original, folded, feeds(listing.exported, inputs), [*sites], tolerance)
     if not proof.passed:
         raise CannotFold(f"{worst(proof)}; nothing was changed")
     return proof
@@ -104,43 +107,3 @@ def _tensors(listing: Listing, made: Made) -> Iterator[str]:
         if id(node) in touched:
             tensors = (each for each in node.parameters.values() if isinstance(each, Tensor))
             yield from (held[id(each)] for each in tensors if id(each) in held)
-
-
-def _feeds(program: Any, inputs: object | None) -> Iterator[feeds.Feed]:
-    first = _given(inputs) or _example(program) or _random(program)
-    yield first
-    yield from feeds.variations(first)
-
-
-def _given(inputs: object | None) -> feeds.Feed | None:
-    if inputs is None:
-        return None
-    if isinstance(inputs, dict):
-        return feeds.Feed((), inputs)
-    return feeds.Feed(tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,))
-
-
-def _example(program: Any) -> feeds.Feed | None:
-    held = program.example_inputs
-    return feeds.Feed(tuple(held[0]), dict(held[1])) if held else None
-
-
-def _random(program: Any) -> feeds.Feed:
-    """Numbers of the shapes that the program was exported with."""
-    torch: Any = importlib.import_module("torch")
-    pytree: Any = importlib.import_module("torch.utils._pytree")
-    names = program.graph_signature.user_inputs
-    nodes = {node.name: node for node in program.graph.nodes}
-    made = []
-    for name in names:
-        like = nodes[name].meta["val"] if isinstance(name, str) and name in nodes else name
-        made.append(_like(torch, like) if isinstance(like, torch.Tensor) else like)
-    args, kwargs = pytree.tree_unflatten(made, program.call_spec.in_spec)
-    return feeds.Feed(tuple(args), dict(kwargs))
-
-
-def _like(torch: Any, fake: Any) -> Any:
-    shape = [int(size) for size in fake.shape]
-    if fake.is_floating_point():
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(fake.dtype)
-    return torch.zeros(shape, dtype=fake.dtype)

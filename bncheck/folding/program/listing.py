@@ -62,8 +62,13 @@ class Listing:
 
     @cached_property
     def _makers(self) -> Mapping[str, Any]:
+        """What computes each value; of several that one node gives, each is a part of it."""
         called = (node for node in self.exported.graph.nodes if node.op == "call_function")
-        return {name: node for node in called for name in outputs_of(node)}
+        makers: dict[str, Any] = {}
+        for node in called:
+            for name in outputs_of(node):
+                makers.setdefault(name, node)
+        return makers
 
     @cached_property
     def _traced(self) -> Origins:

@@ -51,13 +51,9 @@ class ProgramRunner:
         """See torch.runs.Runner."""
         return self._run({}, feed, sites)
 
-    def run_nudged(self, feed: Feed, sites: Sequence[str]) -> Observed:
+    def run_nudged(self, feed: Feed, sites: Sequence[str], seed: int) -> Observed:
         """See torch.runs.Runner."""
-        return self._run(self._off, feed, sites)
-
-    @cached_property
-    def _off(self) -> Mapping[str, Any]:
-        return nudged(named(self.module, self.nudged))
+        return self._run(nudged(named(self.module, self.nudged), seed), feed, sites)
 
     def _run(self, off: Mapping[str, Any], feed: Feed, sites: Sequence[str]) -> Observed:
         call: Any = importlib.import_module("torch.func").functional_call

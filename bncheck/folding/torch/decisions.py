@@ -13,7 +13,7 @@ from bncheck.folding.arithmetic import Array, new_parameters, rounded
 from bncheck.folding.memory import unsafe
 from bncheck.folding.plan import FoldPlan, plan
 from bncheck.folding.reasons import Blocked, Obstacle, Reason
-from bncheck.folding.result import Folded, Kept, folded_layers, kept_layers, layer_names
+from bncheck.folding.result import Kept, kept_layers, layer_names
 from bncheck.folding.torch import leftovers
 from bncheck.folding.torch.owners import Owners, Place, is_hooked
 from bncheck.folding.torch.surgery import Surgery
@@ -54,8 +54,12 @@ class Decided:
         for node, arrays in self.numbers.items():
             for role, array in arrays.items():
                 _put(surgery, target, self._place(node, role), array, self._place(node, "weight"))
+        places = _registered(target)
         for path in dict.fromkeys(self.owners.scope(f.node) for f in self.plan.batch_norms):
-            _replace(surgery, target, path)
+            old = target.get_submodule(path)
+            new = leftovers.of(old)
+            for held, name in places[id(old)]:
+                surgery.set_entry(held, name, new)
         return surgery
 
     def _place(self, node: Node, role: str) -> Place:
@@ -79,24 +83,23 @@ def _put(surgery: Surgery, target: Any, place: Place, array: Array, beside: Plac
         surgery.set_entry(holder, place.name, bias)
 
 
-def _replace(surgery: Surgery, target: Any, path: str) -> None:
-    """Put what is left of a BatchNorm wherever the module is registered."""
-    old = target.get_submodule(path)
-    new = leftovers.of(old)
+def _registered(target: Any) -> Mapping[int, list[tuple[dict[str, Any], str]]]:
+    """All places at which modules are registered, by the ``id`` of a module."""
+    places: dict[int, list[tuple[dict[str, Any], str]]] = {}
     for parent in target.modules():
         for name, child in parent._modules.items():
-            if child is old:
-                surgery.set_entry(parent._modules, name, new)
+            places.setdefault(id(child), []).append((parent._modules, name))
+    return places
 
 
-def decide(model: Model, trace: Trace, module: Any) -> Decided:
+def decide(trace: Trace, module: Any, unwanted: Mapping[Node, Obstacle]) -> Decided:
     """Plan, and give up what would leave a module half changed, until nothing is left to give up.
 
-    Raises CannotFold where values of a tensor cannot be read.
+    ``unwanted`` stay. Raises UnknownFact where values of a tensor cannot be read.
     """
     graph = trace.graph
     owners = Owners(module, graph, trace.origins)
-    keep: Refused = {}
+    keep: Refused = {**unwanted}
     while True:
         decided = plan(graph, owners.objection, keep=keep, rewires=False)
         numbers, refused = _numbers(decided, graph, owners)
@@ -119,7 +122,7 @@ def _numbers(decided: FoldPlan, graph: Graph, owners: Owners) -> tuple[Numbers, 
         try:
             numbers[node] = _fitting(node, new_parameters(node, steps), owners)
         except Blocked as blocked:
-            refused |= _folds_into(decided, {node}, blocked.obstacle)
+            refused |= dict.fromkeys(decided.needing(node), blocked.obstacle)
     return numbers, refused
 
 
@@ -137,11 +140,6 @@ def dtype_of(held: object) -> str:
     return held.dtype if isinstance(held, Tensor) else ""
 
 
-def _folds_into(decided: FoldPlan, nodes: set[Node], why: Obstacle) -> Refused:
-    """Every fold that needs one of these nodes to change."""
-    return {fold.node: why for fold in decided.folds if not nodes.isdisjoint(fold.into)}
-
-
 def _disagreeing(decided: FoldPlan, numbers: Numbers, graph: Graph) -> Refused:
     """What is folded into a tensor of several nodes, unless all of them take in the same."""
     holders: dict[Hashable, list[Node]] = {}
@@ -153,7 +151,8 @@ def _disagreeing(decided: FoldPlan, numbers: Numbers, graph: Graph) -> Refused:
     for nodes in holders.values():
         changed = [node for node in nodes if node in numbers]
         if changed and not _all_the_same([numbers.get(node) for node in nodes]):
-            refused |= _folds_into(decided, {*changed}, Obstacle(Reason.SHARED, changed[0]))
+            why = Obstacle(Reason.SHARED, changed[0])
+            refused |= dict.fromkeys(decided.needing(*changed), why)
     return refused
 
 
@@ -200,14 +199,6 @@ def _makes_it(node: Node, owners: Owners) -> bool:
     """Whether what a node makes is what its module does."""
     module = owners.module_of(node)
     return module is not None and leftovers.is_plain(module)
-
-
-def folded(model: Model, decided: Decided) -> tuple[Folded, ...]:
-    """All BatchNorms that go, each once, however often it is called."""
-    into: dict[str, dict[str, None]] = {}
-    for each in folded_layers(model, decided.plan):
-        into.setdefault(each.layer, {}).update(dict.fromkeys(each.into))
-    return tuple(Folded(layer, tuple(names)) for layer, names in into.items())
 
 
 def kept(model: Model, decided: Decided) -> tuple[Kept, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,13 @@ from bncheck.graph import Graph, NodeKind, Shape
 from bncheck.readers.tracing import tracer
 from bncheck.tensor import Tensor
 
-SIZES = (64, 224, 32, 299, 16, 8)  # tried for axes of space, which no layer tells
+K = NodeKind
+SIZES = (64, 224, 32, 299, 331, 16, 8)  # tried for axes of space, which no layer tells
+MOST_LOOKS = 50
+KEEPING = frozenset(  # operators after which data has the channels that it had
+    {K.ACTIVATION, K.ADD, K.AVERAGE_POOL, K.DROPOUT, K.IDENTITY, K.MAX_POOL, K.MUL, K.OPAQUE}
+    | {K.PAD, K.QUANTIZE, K.RELU, K.RESIZE}
+)
 GIVE = "give inputs=..., or verify=False to fold without proof"
 OF_RANK = {"1d": 3, "2d": 4, "3d": 5}
 
@@ -105,22 +111,25 @@ def derived(module: Any, graph: Graph) -> Iterator[Feed]:
 
     Raises CannotFold where they do not tell the shape of every argument.
     """
-    wanted = _required(module)
-    known = {value: shape_of(graph, value) for value in graph.inputs}
-    if len(wanted) != len(known) or None in known.values():
+    read = [value for value in graph.inputs if [*graph.consumers(value)]]  # no **kwargs
+    found = [shape_of(graph, value) for value in read]
+    taken = [shape for shape in found if shape is not None]
+    if len(taken) != len(found) or len(found) != len(_required(module)):
         raise CannotFold(f"the layers do not tell what the module takes as inputs; {GIVE}")
+    for size in SIZES:
+        yield _random(module, [_filled(shape, size) for shape in taken])
+    longer = [(*shape[:1], None, *shape[1:]) if len(shape) == 2 else shape for shape in taken]
+    if longer != taken:
+        yield _random(module, [_filled(shape, SIZES[-1]) for shape in longer])
+
+
+def _random(module: Any, sizes: Sequence[tuple[int, ...]]) -> Feed:
+    """Normal numbers of the dtype and on the device of the module's first parameter."""
     torch: Any = importlib.import_module("torch")
     held = next((each for each in module.parameters() if each.is_floating_point()), None)
     like = {} if held is None else {"dtype": held.dtype, "device": held.device}
-    for size in SIZES:
-        random = torch.Generator().manual_seed(0)
-        yield Feed(
-            tuple(
-                torch.randn(_filled(shape, size), generator=random).to(**like)
-                for shape in known.values()
-                if shape is not None
-            )
-        )
+    random = torch.Generator().manual_seed(0)
+    return Feed(tuple(torch.randn(size, generator=random).to(**like) for size in sizes))
 
 
 def _required(module: Any) -> list[str]:
@@ -137,9 +146,24 @@ def _filled(shape: Shape, size: int) -> tuple[int, ...]:
 
 
 def shape_of(graph: Graph, value: str) -> Shape | None:
-    """The shape of a value, or what a layer that reads it takes; None where neither tells."""
-    known = shapes(graph).get(value)
-    return known or next(filter(None, (_taken_by(node) for node in graph.consumers(value))), None)
+    """The shape of a value, or what a layer near it takes; None where none tells."""
+    known = shapes(graph)
+    waiting, seen = [value], set[str]()
+    while waiting and len(seen) < MOST_LOOKS:
+        each = waiting.pop(0)
+        seen.add(each)
+        if each in known:
+            return known[each] if each == value else _channels_alone(known[each])
+        readers = [node for node in graph.consumers(each) if node.inputs[0] == each]
+        for taken in filter(None, map(_taken_by, readers)):
+            return taken
+        waiting += (o for n in readers if n.kind in KEEPING for o in n.outputs[:1] if o not in seen)
+    return None
+
+
+def _channels_alone(shape: Shape) -> Shape:
+    """A shape without what operators on the way change."""
+    return shape if len(shape) < 3 else (None, shape[1], *[None] * (len(shape) - 2))
 
 
 def _taken_by(node: Any) -> Shape | None:
@@ -147,8 +171,8 @@ def _taken_by(node: Any) -> Shape | None:
     weight = node.parameters.get("weight", node.parameters.get("running_mean"))
     if not isinstance(weight, Tensor) or not weight.shape:
         return None
-    if node.kind is NodeKind.LINEAR and len(weight.shape) == 2:
+    if node.kind is K.LINEAR and len(weight.shape) == 2:
         return (None, weight.shape[flag(node, "transB")])
     rank = OF_RANK.get(node.op[-2:], 2)
-    is_norm = node.kind is NodeKind.BATCH_NORM
+    is_norm = node.kind is K.BATCH_NORM
     return (None, weight.shape[0], *[None] * (rank - 2)) if is_norm else None

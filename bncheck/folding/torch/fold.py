@@ -25,7 +25,9 @@ def fold_object(
 
         return fold_program(target, inputs, verify=verify, tolerance=tolerance)
     if "torch" not in sys.modules:
-        raise CannotFold(f"a {type(target).__name__} cannot be folded: give a path or an nn.Module")
+        raise CannotFold(
+            f"a value of type {type(target).__name__} cannot be folded: give a path or an nn.Module"
+        )
     from bncheck.folding.torch.live import fold_module
 
     return fold_module(target, inputs, inplace=inplace, verify=verify, tolerance=tolerance)

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bncheck.readers.live_module import defined_in
 from bncheck.readers.sequential import TORCH_MODULES
 from bncheck.readers.tracing import functions, sandbox, tracer
 from bncheck.readers.tracing.fx_values import is_node
@@ -33,8 +34,7 @@ NEAR = 1e-9  # relative, in float64
 def is_plain(module: Any) -> bool:
     """Whether a module computes what the class of PyTorch does from which its forward is."""
     kinds = type(module).__mro__
-    own = (type(module).forward.__module__ or "").startswith(TORCH_MODULES)
-    return own and not any(
+    return defined_in(module).startswith(TORCH_MODULES) and not any(
         name in vars(kind)
         for kind in kinds
         if not kind.__module__.startswith(TORCH_MODULES) and kind is not object
@@ -45,7 +45,7 @@ def is_plain(module: Any) -> bool:
 def of(module: Any) -> Any | None:
     """The module that stands for a folded one; None where it is not known to be a BatchNorm."""
     nn: Any = importlib.import_module("torch.nn")
-    if (type(module).forward.__module__ or "").startswith(NORMS):
+    if defined_in(module).startswith(NORMS):
         return _like(nn.Identity(), module) if is_plain(module) else None
     with sandbox.quiet():
         try:
@@ -91,7 +91,7 @@ def _trace(module: Any) -> Any:
             return True
 
     fixed = tracer.fixed_arguments(module, None)
-    return Tracer().trace(sandbox.shell(module, shared=()), concrete_args=fixed)
+    return Tracer().trace(sandbox.traceable(module, shared=()), concrete_args=fixed)
 
 
 def _is_aside(node: Any) -> bool:

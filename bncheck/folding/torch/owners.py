@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bncheck.folding.arithmetic import LARGEST
 from bncheck.folding.memory import overwritten
 from bncheck.folding.reasons import Reason
 from bncheck.folding.torch import leftovers
@@ -113,6 +114,8 @@ class Owners:
         module = self.modules.get(node.name) if node.name else None
         if module is not None and is_hooked(module):
             return Reason.HOOKED
+        if module is not None and "forward" in vars(module):
+            return Reason.FUNCTIONAL
         if not self._overwritten.isdisjoint((*node.inputs, *node.outputs)):
             return Reason.READ_ELSEWHERE
         if _is_norm(node):
@@ -123,6 +126,8 @@ class Owners:
         return self._against_code(node) or self._against_change(held)
 
     def _against_removal(self, node: Node) -> Reason | None:
+        if tracer.is_one_call(self.modules[""]):
+            return Reason.MODEL_INPUT  # the whole model is a BatchNorm
         module, path = self.module_of(node), self.scope(node)
         if module is None or self.leftover(path) is None:
             return Reason.FUNCTIONAL
@@ -135,11 +140,13 @@ class Owners:
         module = self.module_of(node)
         if module is None or leftovers.is_plain(module) or not tracer.is_one_call(module):
             return None
-        own = type(module).forward.__module__ or ""
-        return Reason.QUANTIZED if own.startswith(QUANTIZED) else Reason.FUNCTIONAL
+        is_quantized = live_module.defined_in(module).startswith(QUANTIZED)
+        return Reason.QUANTIZED if is_quantized else Reason.FUNCTIONAL
 
     def _against_change(self, held: list[Tensor]) -> Reason | None:
         for each in held:
+            if each.dtype not in LARGEST:
+                return Reason.PRECISION
             if not self.place(each) or self._readers[each.storage] > self._graph.holders(each):
                 return Reason.SHARED
         return None
@@ -147,8 +154,7 @@ class Owners:
 
 def is_hooked(module: Any) -> bool:
     """Whether somebody sees, or changes, what goes in or out of a module."""
-    held = vars(module)
-    return "forward" in held or any(held.get(name) for name in (*HOOKS, *OF_BACKWARD))
+    return any(vars(module).get(name) for name in (*HOOKS, *OF_BACKWARD))
 
 
 def _by_path(root: Any) -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Protocol
 
 from bncheck.folding.torch import values
@@ -41,8 +40,8 @@ class Runner(Protocol):
     def run(self, feed: Feed, sites: Sequence[str]) -> Observed:
         """Run it, and listen at some places. Raises whatever its code does."""
 
-    def run_nudged(self, feed: Feed, sites: Sequence[str]) -> Observed:
-        """Run it with parameters that are off by one rounding."""
+    def run_nudged(self, feed: Feed, sites: Sequence[str], seed: int) -> Observed:
+        """Run it with parameters that are off by one rounding, up or down at random."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +60,15 @@ class ModuleRunner:
         """See Runner."""
         return self._run(self.module, feed, sites)
 
-    def run_nudged(self, feed: Feed, sites: Sequence[str]) -> Observed:
+    def run_nudged(self, feed: Feed, sites: Sequence[str], seed: int) -> Observed:
         """See Runner."""
         functional_call: Any = importlib.import_module("torch.func").functional_call
+        off = nudged(named(self.module, self.nudged), seed)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return functional_call(self.module, self._off, args, kwargs)
+            return functional_call(self.module, off, args, kwargs)
 
         return self._run(call, feed, sites)
-
-    @cached_property
-    def _off(self) -> Mapping[str, Any]:
-        return nudged(named(self.module, self.nudged))
 
     def _run(self, call: Callable[..., Any], feed: Feed, sites: Sequence[str]) -> Observed:
         observed = Observed()
@@ -107,9 +103,9 @@ def outputs(call: Callable[..., Any], feed: Feed) -> dict[str, Kept]:
     return {name or "output": values.array(tensor) for name, tensor in values.tensors(made)}
 
 
-def nudged(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Tensors whose every element is off by one rounding, up or down."""
-    return dict(_nudged(tensors.items()))
+def nudged(tensors: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Tensors whose every element is off by one rounding, up or down at random."""
+    return dict(_nudged(tensors.items(), seed))
 
 
 def named(module: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -118,9 +114,9 @@ def named(module: Any, names: Iterable[str]) -> dict[str, Any]:
     return {name: held[name] for name in names if name in held}
 
 
-def _nudged(tensors: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+def _nudged(tensors: Iterable[tuple[str, Any]], seed: int) -> Iterator[tuple[str, Any]]:
     torch: Any = importlib.import_module("torch")
-    random = torch.Generator().manual_seed(0)
+    random = torch.Generator().manual_seed(seed)
     for name, tensor in tensors:
         if tensor.is_floating_point():
             sign = torch.randint(2, tensor.shape, generator=random).to(tensor.device) * 2 - 1

@@ -1,7 +1,8 @@
-"""Which modules can be folded at all, and what to do with the others."""
+"""Which modules can be folded at all, as what, and what to do with the others."""
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from typing import Any
@@ -20,17 +21,41 @@ WRAPPERS = {  # by class, and how to get at what they hold
     ),
 }
 
+TRANSPARENT = {  # wrappers that hand on what they are given, and what they hold as ``module``
+    "torch.nn.parallel.data_parallel.DataParallel",
+    "torch.optim.swa_utils.AveragedModel",
+}
+
+
+def is_wrapper(module: Any) -> bool:
+    """Whether a module does what its ``module`` does."""
+    return path_of(type(module)) in TRANSPARENT
+
+
+def wrapped_again(wrapper: Any, inner: Any) -> Any:
+    """A copy of a wrapper, around another module."""
+    return copy.deepcopy(wrapper, {id(wrapper.module): inner})
+
+
+def path_of(kind: type) -> str:
+    """The name of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
 
 def require_foldable(module: Any) -> None:
     """Raise CannotFold for what is no module of plain code and real tensors."""
     torch: Any = sys.modules.get("torch") or importlib.import_module("torch")
     if isinstance(module, torch.jit.ScriptModule):
-        raise CannotFold("is a ScriptModule: fold the nn.Module that it was made from")
+        raise CannotFold(
+            "the module is a ScriptModule: fold what it was made from, or save it and fold the file"
+        )
     if not isinstance(module, torch.nn.Module):
         name = type(module).__name__
-        raise CannotFold(f"a {name} cannot be folded: give a path, nn.Module or ExportedProgram")
+        raise CannotFold(
+            f"a value of type {name} cannot be folded: give a path, nn.Module or ExportedProgram"
+        )
     for kind in type(module).__mro__:
-        why = WRAPPERS.get(f"{kind.__module__}.{kind.__qualname__}")
+        why = WRAPPERS.get(path_of(kind))
         if why:
             raise CannotFold(f"the module {why}")
     for each in module.modules():

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bncheck.errors import CannotFold
 from bncheck.folding.comparison import Comparison, compare_output, compare_site, comparisons
 from bncheck.folding.result import Deviation, Verification
-from bncheck.folding.torch.feeds import Feed
+from bncheck.folding.torch.feeds import Feed, variations
 from bncheck.folding.torch.runs import Kept, Observed, Runner
 
 Compared = Mapping[str, Comparison]
+NUDGES = 4  # tries to see how far rounding alone can move what is compared
 
 
 def verify(
@@ -36,6 +37,24 @@ def verify(
         comparing.deviations(comparing.outputs),
         comparing.deviations(comparing.sites),
     )
+
+
+def fitting(runner: Runner, candidates: Iterable[Feed], give: str) -> Iterator[Feed]:
+    """The first feed that a model runs on, and variations of it.
+
+    Raises CannotFold where it runs on none; ``give`` says what to do then.
+    """
+    problem = "it takes none"
+    for number, feed in enumerate(candidates):
+        try:
+            runner.run(feed, ())
+        except Exception as error:  # a size that does not fit
+            problem = problem if number else line(error)
+        else:
+            yield feed
+            yield from variations(feed)
+            return
+    raise CannotFold(f"the model does not run on random inputs: {problem}; {give}")
 
 
 class _Comparing:
@@ -82,10 +101,12 @@ class _Comparing:
         after = self._run_folded(feed, [*before.sites])
         if before.outputs.keys() != after.outputs.keys():
             raise CannotFold("the folded model gives other outputs")
-        found = self._compared(before, before, after)
-        if not all(each.deviation().within for held in found for each in held.values()):
-            found = self._compared(before, self._run_nudged(feed, [*before.sites]), after)
-        outputs, sites = found
+        outputs, sites = self._compared(before, before, after)
+        for seed in range(NUDGES):
+            if _all_within(outputs, sites):
+                break
+            noisy = self._run_nudged(feed, [*before.sites], seed)
+            outputs, sites = map(_better, (outputs, sites), self._compared(before, noisy, after))
         for name, each in outputs.items() if with_outputs else ():
             self.outputs.setdefault(name, Comparison(name)).add(each)
         for name, each in sites.items():
@@ -97,10 +118,10 @@ class _Comparing:
         except Exception as error:
             raise CannotFold(f"the folded model does not run: {line(error)}") from error
 
-    def _run_nudged(self, feed: Feed, sites: Sequence[str]) -> Observed:
+    def _run_nudged(self, feed: Feed, sites: Sequence[str], seed: int) -> Observed:
         """What rounding alone does; nothing where the model cannot be run so."""
         try:
-            return self._original.run_nudged(feed, sites)
+            return self._original.run_nudged(feed, sites, seed)
         except Exception:  # then the floor of the bound must do
             return Observed()
 
@@ -118,6 +139,16 @@ class _Comparing:
             others = noisy.sites.get(name, held), after.sites.get(name, [])
             _compare_site(sites[name], held, *others)
         return outputs, sites
+
+
+def _all_within(*compared: Compared) -> bool:
+    return all(each.deviation().within for held in compared for each in held.values())
+
+
+def _better(some: Compared, others: Compared) -> Compared:
+    """Of two comparisons of the same values, each time the one with the wider bound."""
+    pairs = ((name, held, others[name]) for name, held in some.items())
+    return {name: max(held, other, key=lambda each: each.bound) for name, held, other in pairs}
 
 
 def _compare_site(

@@ -115,7 +115,7 @@ class Code:
         if key not in self._indices:
             content = self.text(self.file_of(class_name)).content
             lines = [*_lines(content, self.method_span(class_name, function.name))]
-            self._indices[key] = _index(lines, [*_flat(function.body)])
+            self._indices[key] = _index(lines, [*flat(function.body)])
         return self._indices[key].get(id(statement))
 
     def call(self, class_name: str, line: Span, operator: str, ordinal: int) -> Call | None:
@@ -155,7 +155,7 @@ def _index(lines: list[Span], statements: list[Statement]) -> dict[int, Span]:
     return {id(each): line for each, line in pairs if often[id(each)] == 1}
 
 
-def _flat(block: list[Statement]) -> Iterator[Statement]:
+def flat(block: list[Statement]) -> Iterator[Statement]:
     """Statements in the order of their lines."""
     waiting = [*reversed(block)]
     while waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -69,17 +69,10 @@ class ScriptFile:
     def _observe(self, node: Node, record: Record, places: Mapping[str, str]) -> None:
         self.origins[node] = Origin(record, places)
 
-    @cached_property
+    @property
     def graph(self) -> Graph:
-        """The flat graph; of a traced module with the ranks of its inputs."""
-        given = torchscript.traced_inputs(self.archive, self.root)
-        graph = self.model.graph
-        if len(given) != len(graph.inputs):
-            return graph
-        ranks = ((None,) * len(tensor.shape) for tensor in given)
-        return replace(
-            graph, shapes={**dict(zip(graph.inputs, ranks, strict=True)), **graph.shapes}
-        )
+        """The flat graph."""
+        return self.model.graph
 
     @property
     def top(self) -> ScriptObject:
@@ -106,8 +99,10 @@ class ScriptFile:
 
     @cached_property
     def reads(self) -> Counter[str]:
-        """How often each value is read by an operation."""
-        return Counter(name for record in self.records for name in record.reads)
+        """How often each value is read by an operation, or given to the caller."""
+        read = Counter(name for record in self.records for name in record.reads)
+        read.update(self.graph.outputs)
+        return read
 
     @cached_property
     def makers(self) -> Mapping[str, Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 from bncheck.folding.archives.zipped import Made
@@ -13,11 +14,13 @@ from bncheck.folding.torchscript.code import MANGLED, Code, Span
 from bncheck.folding.torchscript.file import ScriptFile
 from bncheck.folding.torchscript.pickles import Pickle
 from bncheck.folding.torchscript.trace import Frame
+from bncheck.folding.torchscript.uses import foreign_reads
 from bncheck.graph import Node
 from bncheck.readers.torchscript.objects import ScriptObject
 
 HOME = "__torch__.torch.nn.modules.linear"  # where torch.nn.Identity is defined
 TRAINING = "training"
+NOTHING: frozenset[str] = frozenset()
 IDENTITY = """class Identity(Module):
   __parameters__ = []
   __buffers__ = []
@@ -46,6 +49,10 @@ class Modules:
                 raise Blocked(Reason.SEVERAL_CALLS, node)
         gone = frozenset(nodes)
         self._methods |= {frame.function.name for frame in frames}
+        left = {*self._methods, TRAINING}
+        for target, node in nodes.items():
+            if not self._foreign_reads.get(target, NOTHING) <= left:
+                raise Blocked(Reason.SHARED, node)
         for target, node in nodes.items():
             if not self._retype(target, gone):
                 raise Blocked(Reason.SEVERAL_CALLS, node)
@@ -120,6 +127,10 @@ class Modules:
     @cached_property
     def _objects(self) -> list[ScriptObject]:
         return [*dict.fromkeys(self._file.modules.values())]
+
+    @cached_property
+    def _foreign_reads(self) -> Mapping[ScriptObject, AbstractSet[str]]:
+        return foreign_reads(self._file.tracer.world.library, self._objects)
 
     @cached_property
     def _by_class(self) -> Mapping[str, list[ScriptObject]]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from bncheck.folding.archives.tensors import Content
-from bncheck.folding.onnx.numbers import NewTensor, Numbers
+from bncheck.folding.numbers import NewTensor, Numbers
 from bncheck.folding.reasons import Blocked, Reason
 from bncheck.folding.torchscript.code import Call, Code, Span
 from bncheck.folding.torchscript.file import ATEN, Place, ScriptFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bncheck.folding.archives.zipped import Copied, Made, Part
-from bncheck.folding.onnx.numbers import Numbers
+from bncheck.folding.numbers import Numbers
 from bncheck.folding.plan import FoldPlan
 from bncheck.folding.reasons import Blocked, Reason
 from bncheck.folding.torchscript.code import Code, Span

@@ -13,7 +13,7 @@ from bncheck.readers.exported.weights import Tensors, listed, saved
 from bncheck.readers.ziparchive import ZipArchive
 
 OLD_PROGRAM = "serialized_exported_program.json"
-OLD_TENSORS = ("serialized_state_dict", "serialized_constants")
+OLD_TENSORS = ("serialized_constants", "serialized_state_dict")
 FORMAT_NOTE = "archive_format"
 MODELS, WEIGHTS, CONSTANTS = "models/", "data/weights/", "data/constants/"
 

@@ -241,21 +241,30 @@ def _reduce(state: State, at: int) -> int:
     return at
 
 
+def _new(state: State, at: int) -> int:
+    at = _reduce(state, at)
+    state.stack[-1].is_new = True
+    return at
+
+
 def _new_with_keywords(state: State) -> None:
     _, args, called = state.stack.pop(), state.stack.pop(), state.stack.pop()
     state.call(called, args)
+    state.stack[-1].is_new = None
 
 
 def _inst(state: State, at: int) -> int:
     at = _global_lines(state, at)
     called = state.stack.pop()
     state.call(called, tuple(state.pop_mark()))
+    state.stack[-1].is_new = None
     return at
 
 
 def _obj(state: State) -> None:
     called, *args = state.pop_mark()
     state.call(called, tuple(args))
+    state.stack[-1].is_new = None
 
 
 HANDLERS: dict[str, Handler] = {
@@ -302,7 +311,7 @@ HANDLERS: dict[str, Handler] = {
     "B": _on_bytes(_U4, bytes),
     "C": _on_bytes(_U1, bytes),
     "\x80": _on_number(_U1, _protocol),
-    "\x81": _reduce,  # NEWOBJ: the same two values, and the same meaning here
+    "\x81": _new,
     "\x82": _refused("the extension registry"),
     "\x83": _refused("the extension registry"),
     "\x84": _refused("the extension registry"),

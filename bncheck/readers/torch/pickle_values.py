@@ -66,13 +66,25 @@ class Instance:
 
     ``state`` is what a BUILD would give to ``__setstate__`` or ``__dict__``; ``pairs`` and
     ``elements`` are what SETITEMS and APPENDS would add, or what a dictionary was made from.
+    ``is_new``: it would be made by the class's ``__new__`` alone; None where this is not told.
     """
 
-    __slots__ = ("args", "called", "elements", "held", "named", "pairs", "state", "tensor")
+    __slots__ = (
+        "args",
+        "called",
+        "elements",
+        "held",
+        "is_new",
+        "named",
+        "pairs",
+        "state",
+        "tensor",
+    )
 
     def __init__(self, called: Value, args: tuple[Value, ...]) -> None:
         self.called = called
         self.args = args
+        self.is_new: bool | None = False
         self.state: Value = None
         self.pairs: Sequence[tuple[Value, Value]] = ()
         self.elements: Sequence[Value] = ()

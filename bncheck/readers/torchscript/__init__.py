@@ -68,7 +68,8 @@ def read(
     records = {n: r for n, r in modules.places.items() if isinstance(r, ScriptObject)}
     places = {record.identity: name for name, record in records.items()}
     world = World(data, constants, table if isinstance(table, tuple | list) else (), places)
-    followed = _followed(top, modules, records, follow(world), observe)
+    ranks = [len(tensor.shape) for tensor in traced_inputs(archive, root)]
+    followed = _followed(top, modules, records, follow(world), observe, ranks)
     return (_model(top, records, followed),)
 
 
@@ -95,11 +96,12 @@ def _followed(
     records: script_layers.Modules,
     follower: Follower,
     observe: Observe,
+    ranks: Sequence[int],
 ) -> Followed:
     layers, order = nn_module.layers(modules)
     try:
         outputs = follower.forward(root)
-        graph, found = build(follower.world, outputs, observe)
+        graph, found = build(follower.world, outputs, observe, ranks)
     except Unclear as unclear:
         why = f"the code is not followed: {unclear}"
         unknown = Unknown("graph", why[:LONGEST_REASON], INSTEAD)

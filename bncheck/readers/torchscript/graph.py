@@ -50,19 +50,25 @@ def unobserved(node: Node, record: Record, places: Mapping[str, str]) -> None:
 
 
 def build(
-    world: World, outputs: tuple[str, ...], observe: Observe = unobserved
+    world: World,
+    outputs: tuple[str, ...],
+    observe: Observe = unobserved,
+    ranks: Sequence[int] = (),
 ) -> tuple[Graph, tuple[Normalizing, ...]]:
     """The graph, and its normalizations in order.
 
     ``observe`` is told of each node the operation that it was made of, and which argument of it is
-    which parameter.
+    which parameter. ``ranks`` are those of the inputs, where the archive tells.
     """
     tensors = ((name, stored.tensor) for name, stored in world.stored.items())
     constants = Constants({name: held for name, held in tensors if isinstance(held, Tensor)})
     used = {name for record in world.tape.records for name in record.reads} | {*outputs}
     nodes: list[Node] = []
     found: list[Normalizing] = []
+    inputs = tuple(world.tape.inputs)
     shapes: dict[str, Shape] = {}
+    if len(ranks) == len(inputs):
+        shapes.update((name, (None,) * rank) for name, rank in zip(inputs, ranks, strict=True))
     for record in world.tape.records:
         call = _call(record, used)
         if constants.absorb(call):
@@ -74,7 +80,7 @@ def build(
         kind = norm_kind(call)
         if kind is not None and nodes[-1].inputs:
             found.append(Normalizing(kind, nodes[-1], call, record.owner))
-    return Graph(tuple(nodes), tuple(world.tape.inputs), outputs, shapes), tuple(found)
+    return Graph(tuple(nodes), inputs, outputs, shapes), tuple(found)
 
 
 def _call(record: Record, used: set[str]) -> Call:

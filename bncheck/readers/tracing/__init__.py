@@ -49,10 +49,10 @@ def with_graph(model: Model, root: LiveModule, inputs: object | None) -> Model:
     return with_trace(model, trace(root, inputs))
 
 
-def trace(root: LiveModule, inputs: object | None) -> Trace | Unknown:
-    """The trace of a module, or why there is none."""
+def trace(root: LiveModule, inputs: object | None, *, shapes: bool = True) -> Trace | Unknown:
+    """The trace of a module, or why there is none; without ``shapes`` where they cost time."""
     with sandbox.quiet():
-        return _trace(root.module, inputs, tree(root).places)
+        return _trace(root.module, inputs, tree(root).places, shapes)
 
 
 def with_trace(model: Model, found: Trace | Unknown) -> Model:
@@ -74,7 +74,7 @@ def with_trace(model: Model, found: Trace | Unknown) -> Model:
     )
 
 
-def _trace(module: Any, inputs: object | None, records: Records) -> Trace | Unknown:
+def _trace(module: Any, inputs: object | None, records: Records, shapes: bool) -> Trace | Unknown:
     """What the first way finds that works; else why the first one did not."""
     if "forward" in vars(module):
         return Unknown("graph", "could not be traced: its forward is not that of its class")
@@ -87,7 +87,7 @@ def _trace(module: Any, inputs: object | None, records: Records) -> Trace | Unkn
     except (TypeError, ValueError) as error:
         return Unknown("graph", f"could not be traced: the inputs do not fit ({_line(error)})")
     try:
-        return _symbolic(module, given, records)
+        return _symbolic(module, given, records, shapes)
     except Exception as error:  # whatever the module's own code raises
         reason = f"could not be traced: {_line(error)}"
         found = None if given is None else _otherwise(module, given, records)
@@ -107,11 +107,11 @@ def _alone(record: ModuleRecord) -> Trace:
     return Trace(Graph(nodes, ("input",), ("output",)), calls, Origins({"output": ""}))
 
 
-def _symbolic(module: Any, given: tracer.Inputs | None, records: Records) -> Trace:
-    untouched = filter(tracer.is_leaf, module.modules())  # no code of theirs is run
-    copy = sandbox.shell(module, shared=untouched)
+def _symbolic(module: Any, given: tracer.Inputs | None, records: Records, shapes: bool) -> Trace:
+    untouched = [*filter(tracer.is_leaf, module.modules())]  # no code of theirs is run
+    copy = sandbox.traceable(module, shared=untouched)
     graph = tracer.trace(copy, given)
-    if given is not None and not tracer.is_hooked(copy):
+    if given is not None and shapes and not tracer.is_hooked(copy):
         with suppress(Exception):  # then the shapes stay unknown
             tracer.propagate_shapes(copy, graph, given)
     return Trace(*symbolic.convert(graph, copy, records), origins(graph, copy))
@@ -129,6 +129,7 @@ def _otherwise(module: Any, given: tracer.Inputs, records: Records) -> Trace | N
 def _exported(module: Any, given: tracer.Inputs, records: Records) -> Trace:
     export: Any = importlib.import_module("torch.export")
     copy = sandbox.to_be_run(module)
+    leaves.call_batch_norm(copy)
     exported = export.export(copy, given.args, dict(given.kwargs), strict=False)
     program = _on_its_tensors(read_program(exported), records)
     graph, layers = flatten(program)

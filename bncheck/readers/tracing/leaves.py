@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from bncheck.graph import Node, NodeKind
 from bncheck.readers import aten
 from bncheck.readers.aten import Argument, Call, Constants, Value
+from bncheck.readers.live_module import LiveModule
 from bncheck.readers.module_tree import ModuleRecord
 from bncheck.readers.nn_module import recognized
 from bncheck.readers.sequential import torch_class
 from bncheck.tensor import Tensor
 
+EPS = 1e-5  # of those whose code alone holds it
 BATCH = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -132,6 +137,25 @@ def calls(
             yield padding
             (data,) = padding.outputs
         yield _call(name, record, recipe, data, outputs, padding is not None)
+
+
+def call_batch_norm(root: Any) -> None:
+    """Let the frozen BatchNorms within a module be one operator each: for a copy, to be traced."""
+    for module in root.modules():
+        record = LiveModule(module)
+        norm = recognized(record)
+        if norm is not None and norm.kind == "frozen-batch" and not record.is_rewired:
+            module.forward = partial(_batch_norm, module, _eps(record))
+
+
+def _batch_norm(module: Any, eps: float, data: Any) -> Any:
+    batch_norm: Any = importlib.import_module("torch.nn.functional").batch_norm
+    return batch_norm(data, **{role: getattr(module, role, None) for role in BATCH}, eps=eps)
+
+
+def _eps(record: ModuleRecord) -> float:
+    held = _arguments(record, _BATCH_NORM).get("eps")
+    return held if isinstance(held, float | int) else EPS
 
 
 def recipe_of(record: ModuleRecord) -> Recipe | None:

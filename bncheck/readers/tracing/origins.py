@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bncheck.readers.live_module import defined_in
 from bncheck.readers.sequential import TORCH_MODULES
 from bncheck.readers.tracing import functions
 
@@ -21,11 +22,15 @@ class Origins:
     ``scopes`` has the innermost module in which each value is made, ``in_place`` the values whose
     maker writes, or may write, into what it reads. ``readers`` counts the operations that read a
     stored tensor, all tensors of a module that was not looked into being read by its call.
+    ``source`` is the torch.fx.Graph itself, ``stored`` the placeholders in it that are tensors of
+    the module.
     """
 
     scopes: Mapping[str, str] = field(default_factory=dict)
     in_place: frozenset[str] = frozenset()
     readers: Mapping[str, int] = field(default_factory=dict)
+    source: Any = None
+    stored: frozenset[str] = frozenset()
 
 
 def origins(graph: Any, module: Any, stored: Mapping[str, str] | None = None) -> Origins:
@@ -38,6 +43,8 @@ def origins(graph: Any, module: Any, stored: Mapping[str, str] | None = None) ->
         {node.name: scope for node in graph.nodes if (scope := _scope(node)) is not None},
         frozenset(node.name for node in graph.nodes if _may_write(node, module)),
         Counter(_read(graph, module, names)),
+        graph,
+        frozenset(names),
     )
 
 
@@ -51,8 +58,8 @@ def _scope(node: Any) -> str | None:
 def _may_write(node: Any, module: Any) -> bool:
     if node.op == "call_module":
         called = module.get_submodule(node.target)
-        own = type(called).forward.__module__ or ""
-        return getattr(called, "inplace", None) is True or not own.startswith(TORCH_MODULES)
+        is_torch = defined_in(called).startswith(TORCH_MODULES)
+        return getattr(called, "inplace", None) is True or not is_torch
     if node.op == "call_method":
         return functions.is_in_place(node.target, node.kwargs)
     if node.op != "call_function":

@@ -19,6 +19,7 @@ from types import MethodType
 from typing import Any
 
 CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, set, deque)
+RANK_CHECK = "_check_input_dim"
 MOST_COPIED = 2**29  # bytes of parameters
 
 
@@ -68,6 +69,19 @@ def shell(module: Any, shared: Iterable[Any]) -> Any:
     run with them, only to be traced.
     """
     return _Shells({id(each): each for each in shared}).copied(module)
+
+
+def traceable(module: Any, shared: Iterable[Any]) -> Any:
+    """A ``shell`` whose normalization layers do not ask for the rank of what they are given.
+
+    What is traced has none, and subclasses of PyTorch's layers that call its forward would fail.
+    """
+    made = shell(module, shared)
+    kept = {id(each) for each in shared}
+    for each in made.modules():
+        if hasattr(type(each), RANK_CHECK) and id(each) not in kept:
+            vars(each)[RANK_CHECK] = lambda data: None
+    return made
 
 
 class _Shells:

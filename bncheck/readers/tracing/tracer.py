@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bncheck.readers.live_module import LiveModule
+from bncheck.readers.live_module import LiveModule, defined_in
 from bncheck.readers.module_tree import HOOKS
 from bncheck.readers.nn_module import recognized
 from bncheck.readers.sequential import TORCH_MODULES, torch_class
@@ -59,7 +59,7 @@ def is_one_call(module: Any) -> bool:
 
     A subclass of PyTorch's layers with a forward of its own may do more than they do.
     """
-    own = getattr(type(module).forward, "__module__", None) or ""
+    own = defined_in(module)
     if own.startswith(OWN_FORWARD):
         return not own.startswith(LOOKED_INTO)
     record = LiveModule(module)
