@@ -23,12 +23,22 @@ def momentum_convention(layer: NormLayer, model: Model) -> Iterator[Observation]
     if momentum is None or not 0.5 <= momentum < 1:
         return
     batches = (2 - momentum) / momentum
+    unused = _never_counted(layer)
     yield Observation(
         f"momentum is {_momentum(momentum, model)}: a batch replaces {100 * momentum:.4g}% of the "
-        f"running statistics, which are as noisy as an average over {batches:.3g} batches.",
+        f"running statistics, which are as noisy as an average over {batches:.3g} batches."
+        f"{' No batch was counted with it yet.' * unused}",
         {"momentum": momentum, "batches": batches},
-        Level.INFO if is_onnx(model) else None,
+        Level.INFO if is_onnx(model) or unused else None,
     )
+
+
+def _never_counted(layer: NormLayer) -> bool:
+    """Whether the momentum has done nothing yet, and is about to do nothing: not in training."""
+    if layer.get(NormLayer.training, True):
+        return False
+    counter = layer.get(NormLayer.num_batches_tracked, None)
+    return counter is not None and counter.numel > 0 and not any(counter.values)
 
 
 def momentum_out_of_range(layer: NormLayer, model: Model) -> Iterator[Observation]:

@@ -13,6 +13,7 @@ from bncheck.graph import Graph, Node, NodeKind
 from bncheck.moments.distribution import Channels, Floats
 from bncheck.moments.nodes import Context, output
 from bncheck.moments.norms import has_initial_statistics
+from bncheck.moments.roots import Roots
 from bncheck.moments.space import SEVERAL, Sizes
 
 WHAT = "mean of the input"
@@ -32,6 +33,8 @@ class Prediction:
         """By how many standard deviations it is off.
 
         Where the size of space is not known, it is taken to be the one at which it is off least.
+        The smaller that is, the less are zeros in proportion to it: as much as the next power of
+        1 / size may add is no miss.
         """
         miss = (self.mean - mean) / deviation
         if self.fringe is None:
@@ -40,7 +43,9 @@ class Prediction:
         known = np.isfinite(miss) & np.isfinite(effect)
         strength = effect[known] @ effect[known]
         inverse = -(miss[known] @ effect[known]) / strength if strength > 0 else 0.0
-        return miss + min(max(inverse, 0.0), 1.0) * effect
+        inverse = min(max(inverse, 0.0), 1.0)
+        off = miss + inverse * effect
+        return np.sign(off) * np.maximum(np.abs(off) - inverse**2 * np.abs(effect), 0.0)
 
 
 def predictions(graph: Graph) -> Mapping[Node, Prediction | Unknown]:
@@ -75,7 +80,7 @@ class _Follower:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._needed = _before_norms(graph)
-        self._context = Context(Sizes(graph), _before_initial(graph))
+        self._context = Context(Sizes(graph), Roots(), _before_initial(graph))
         self._known: dict[str, Channels] = {}
         self._why = dict.fromkeys(graph.inputs, "it is the model's input")
         self._readers = {v: len(graph.consumers(v)) for node in graph.nodes for v in node.outputs}
@@ -87,6 +92,7 @@ class _Follower:
             if node.kind is NodeKind.BATCH_NORM and node.inputs:
                 yield node, self._prediction(node.inputs[0])
             self._context.sizes.note(node)
+            self._context.roots.note(node)
             for place, value in enumerate(node.outputs):
                 if value in self._needed:
                     self._note(node, place, value)

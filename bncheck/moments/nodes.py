@@ -12,6 +12,7 @@ from bncheck.moments import elementwise, layout, weights
 from bncheck.moments.distribution import Channels
 from bncheck.moments.functions import apply
 from bncheck.moments.norms import normalized
+from bncheck.moments.roots import Roots
 from bncheck.moments.space import Sizes, border_of, windows
 from bncheck.tensor import Tensor
 
@@ -27,6 +28,7 @@ class Context:
     """
 
     sizes: Sizes
+    roots: Roots
     wants_deviation: frozenset[str] = frozenset()
     weights_left: int = MOST_WEIGHTS
 
@@ -56,7 +58,7 @@ def output(
     if node.kind is NodeKind.CONCAT:
         return _concat(node, inputs, context)
     if node.kind in (NodeKind.ADD, NodeKind.MUL) and len(inputs) > 1:
-        return _together(node, inputs)
+        return _together(node, inputs, context.roots)
     rule = _RULES.get(node.kind)
     return rule(node, first, context) if rule and first else None
 
@@ -78,12 +80,16 @@ def _gap(width: int | None) -> Channels | None:
     return Channels(np.full(width or 0, np.nan)) if known else None
 
 
-def _together(node: Node, inputs: Sequence[Channels | None]) -> Channels | None:
+def _together(node: Node, inputs: Sequence[Channels | None], roots: Roots) -> Channels | None:
+    """Of branches that go up and down together, the mean of a sum is known, and no more."""
     combine = elementwise.summed if node.kind is NodeKind.ADD else elementwise.multiplied
     made = inputs[0]
     for each in inputs[1:]:
         made = combine(node, made, each) if made and each else None
-    return made
+    if made is None or len({each.base for each in inputs if each}) == 1:
+        return made
+    together = len({*map(roots.of, node.inputs)}) < len(node.inputs)
+    return made.mean_only() if together else made
 
 
 def _with_constant(node: Node, x: Channels, context: Context) -> Channels | None:
@@ -129,8 +135,13 @@ def _with_bias(node: Node, x: Channels | None) -> Channels | None:
 
 
 def _average_pool(node: Node, x: Channels, context: Context) -> Channels | None:
-    """The mean stays, but for the zeros of a padding that count."""
+    """The mean stays, but for the zeros of a padding that count.
+
+    Over all of space, so much of the variance goes that what a prediction is off counts too much.
+    """
     if x.border or node.attributes.get("divisor_override") or x.axis > 1:
+        return None
+    if node.attributes.get("output_size") == 1:
         return None
     padding = node.attributes.get("padding")
     if (

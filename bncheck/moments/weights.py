@@ -16,6 +16,7 @@ from bncheck.readers.limits import all_values
 from bncheck.tensor import Tensor
 
 FAR = 64  # a size of space at which zeros around it count little, and in proportion
+LEAST_SEEN = 0.25  # of a window, data and not padding, over all places; see convolved
 
 
 def kept(tensor: Tensor) -> Floats:
@@ -41,6 +42,9 @@ def convolved(
 ) -> Channels | None:
     """A convolution's output over all places, without the bias; None for odd shapes.
 
+    None also where the window sees mostly padding: then no two places see the same taps, the mean
+    differs from place to place, and what is known, the mean over all, is not that of any tap.
+
     Where a tap of the kernel sees the zeros of the padding it adds nothing, so that it counts by
     the share of places at which it sees data. Where the size of space is not known, it counts as
     far from any border, and ``fringe`` is what the border takes away.
@@ -50,6 +54,8 @@ def convolved(
     held, rank = values(weight), len(weight.shape) - 2
     known = _without(x.border, space) if space is not None and len(space) == rank else None
     inner, fringe = _shares(node, windows(node, rank, known, x.border), known), list[Floats]()
+    if node.kind is NodeKind.CONV and inner.mean() < LEAST_SEEN:
+        return None
     if known is None:
         far = (FAR,) * rank
         outer = _shares(node, windows(node, rank, far, x.border, SAME), far)

@@ -15,6 +15,7 @@ from bncheck.tensor import Tensor
 
 TORCH_MODULES = "torch.nn.modules."
 SEQUENTIAL = TORCH_MODULES + "container.Sequential"
+_WINDOW = ("kernel_size", "stride", "dilation", "padding", "output_padding")
 _ROLES = ("weight", "bias", "running_mean", "running_var")
 _KINDS = {
     "conv.Conv1d": NodeKind.CONV,
@@ -112,4 +113,20 @@ def _parameters(record: ModuleRecord) -> Mapping[str, Tensor | Unknown]:
 def _attributes(attributes: Mapping[str, object]) -> Mapping[str, object]:
     wanted = ("eps", "momentum", "training", "p", "groups")
     held = {name: attributes[name] for name in wanted if name in attributes}
-    return {n: value for n, value in held.items() if isinstance(value, int | float | None)}
+    plain = {n: value for n, value in held.items() if isinstance(value, int | float | None)}
+    return {**plain, **_window(attributes)}
+
+
+def _window(attributes: Mapping[str, object]) -> Mapping[str, object]:
+    """Of a convolution; its padding only where it is one of zeros."""
+    held = {name: attributes.get(name) for name in _WINDOW}
+    padding, kernel = held["padding"], held["kernel_size"]
+    if padding == "valid" and isinstance(kernel, tuple):
+        held["padding"] = (0,) * len(kernel)
+    elif attributes.get("padding_mode", "zeros") != "zeros":
+        del held["padding"]
+    return {n: value for n, value in held.items() if value == "same" or _are_sizes(value)}
+
+
+def _are_sizes(value: object) -> bool:
+    return isinstance(value, tuple) and all(type(each) is int for each in value)

@@ -45,6 +45,25 @@ def test_momentum(make: Any, momentum: float | None, convention: bool, out_of_ra
 
 
 @pytest.mark.parametrize(
+    ("training", "counter", "level"),
+    [
+        (False, 0, "info"),  # weights from TensorFlow
+        (True, 0, None),  # about to be trained
+        (False, 40_037, None),
+        (False, None, None),
+        (False, [float("nan")], None),
+    ],
+)
+def test_a_momentum_that_was_never_used(
+    make: Any, training: bool, counter: object, level: str | None
+) -> None:
+    layer = make.layer(momentum=0.9997, training=training, num_batches_tracked=counter)
+    ((found, message),) = make.seen(momentum_convention(layer, make.model(layer)))
+    assert found == level
+    assert ("No batch was counted" in message) is (level == "info")
+
+
+@pytest.mark.parametrize(
     ("container", "level", "number"),
     [
         ("torch-zip", None, "momentum is 0.9: a batch replaces 90% of the running statistics"),

@@ -210,16 +210,25 @@ def test_zeros_that_a_pad_adds(make: Any) -> None:
     assert predicted(outside) == pytest.approx(predicted(inside))
 
 
-@pytest.mark.parametrize("size", [4, 7, 14])
-def test_a_size_that_is_not_known_is_found(make: Any, size: int) -> None:
-    weight = np.random.default_rng(0).normal(size=(4, 4, 3, 3))
-    node = conv(make, "n", "c", weight, kernel_size=(3, 3), padding=(1, 1))
+@pytest.mark.parametrize(("size", "kernel"), [(4, 3), (7, 3), (14, 3), (2, 3), (3, 5)])
+def test_a_size_that_is_not_known_is_found(make: Any, size: int, kernel: int) -> None:
+    weight = np.random.default_rng(0).normal(size=(4, 4, kernel, kernel))
+    around = {"kernel_size": (kernel,) * 2, "padding": (kernel // 2,) * 2}
+    node = conv(make, "n", "c", weight, **around)
     known = predicted(graph_of(make, node, data="c", shapes={"x": (1, 4, size, size)}))
     graph = graph_of(make, node, data="c", shapes={"x": (None, 4, None, None)})
     found = predictions(graph)[graph.nodes[-1]]
     assert isinstance(found, Prediction)
     far = max(abs(found.mean - known))
     assert max(abs(found.misses(np.array(known), np.ones(4)))) < far / 3
+
+
+def test_a_window_that_sees_mostly_padding_is_open(make: Any) -> None:
+    """At each of the four places it sees other taps: what is the mean there is not known."""
+    weight = np.ones((4, 4, 5, 5))
+    node = conv(make, "n", "c", weight, kernel_size=(5, 5), padding=(2, 2))
+    assert "conv" in open_end(graph_of(make, node, data="c", shapes={"x": (1, 4, 2, 2)}))
+    assert predicted(graph_of(make, node, data="c", shapes={"x": (1, 4, 4, 4)}))
 
 
 def test_a_transposed_convolution(make: Any) -> None:
@@ -243,10 +252,19 @@ def test_a_linear_layer_behind_flattened_channels(make: Any) -> None:
 
 def test_branches_that_are_added(make: Any) -> None:
     """Independent and normal together: a rectified sum has the variance of both."""
-    other = norm(make, "x", "m", [1.0] * 4, [0.5] * 4)
+    other = norm(make, "x2", "m", [1.0] * 4, [0.5] * 4)
     parts = (other, make.node("add", "n m", "s"), make.node("relu", "s", "r"))
     wanted = [relu(b + 0.5, sqrt(g * g + 1)) for b, g in zip(BETA, GAMMA, strict=True)]
     assert predicted(graph_of(make, *parts, data="r")) == pytest.approx(wanted, abs=2e-3)
+
+
+def test_branches_of_one_value_go_up_and_down_together(make: Any) -> None:
+    """As in MobileOne: of a depthwise convolution and its input added, only the mean is known."""
+    weight = np.ones((4, 1, 1, 1))
+    branch = conv(make, "x", "c", weight, groups=4, kernel_size=(1, 1), padding=(0, 0))
+    parts = (branch, norm(make, "c", "m", [1.0] * 4, [0.5] * 4), make.node("add", "n m", "s"))
+    assert predicted(graph_of(make, *parts, data="s")) == pytest.approx([b + 0.5 for b in BETA])
+    assert "relu" in open_end(graph_of(make, *parts, make.node("relu", "s", "r"), data="r"))
 
 
 def test_a_value_added_to_itself_is_twice_that(make: Any) -> None:
@@ -322,6 +340,14 @@ def test_tokens_keep_their_channels(make: Any) -> None:
 def test_what_cannot_be_followed_is_open(make: Any, node: Any, why: str) -> None:
     kind, op, data = node
     assert open_end(graph_of(make, make.node(kind, data, "a", op=op), data="a")) == why
+
+
+def test_pooling_over_all_of_space_is_open(make: Any) -> None:
+    """What is left of the variance is so little that any rounding of the mean is far off in it."""
+    everything = make.node("average-pool", "n", "p", output_size=1, keepdim=True)
+    assert "average-pool" in open_end(graph_of(make, everything, data="p", **IMAGE))
+    halves = make.node("average-pool", "n", "p", kernel_size=(2, 2), stride=(2, 2), padding=(0, 0))
+    assert predicted(graph_of(make, halves, data="p", **IMAGE)) == pytest.approx(BETA)
 
 
 def test_a_gate_is_open(make: Any) -> None:

@@ -238,6 +238,34 @@ def test_nodes_that_read_the_same_parameters_are_calls_of_one_layer() -> None:
     assert [call.outputs for call in shared.calls] == [("y1",), ("y2",), ("y",)]
 
 
+@pytest.mark.parametrize(("second", "layers"), [("{1, 1, 1}", 1), ("{1, 2, 1}", 2)])
+def test_a_weight_written_anew_for_each_call_is_the_same(second: str, layers: int) -> None:
+    """As exporters write affine=False."""
+    constants = PARAMETERS.replace(">", f", float[3] one = {{1, 1, 1}}, float[3] two = {second}>")
+    call = "BatchNormalization({0}, {1}, bn_bias, bn_mean, bn_var)"
+    body = f"y1 = {call.format('x', 'one')} y = {call.format('y1', 'two')}"
+    assert len(model(body, constants=constants).layers) == layers
+
+
+@pytest.mark.parametrize(
+    ("scopes", "name"),
+    [
+        ("['', 'body', 'body.norm', 'group_norm']", "body.norm"),
+        ("['', 'group_norm']", "y"),
+        ("?", "y"),
+    ],
+)
+def test_the_scopes_of_torch_name_what_no_parameter_does(scopes: str, name: str) -> None:
+    """torch.onnx writes GroupNorm as an InstanceNormalization whose scale is computed."""
+    given = "float[2, 3, 8, 8] x, float[3] scale, float[3] shift"
+    text = f"""<ir_version: 10, opset_import: ["" : 20]> g ({given}) => (y)
+    {{ y = InstanceNormalization(x, scale, shift) }}"""
+    proto = onnx.parser.parse_model(text)
+    proto.graph.node[0].metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scopes)
+    (found,) = read(BytesSource(proto.SerializeToString()))
+    assert found.layers[0].name == name
+
+
 def test_layers_of_one_name_are_told_apart() -> None:
     found = model(
         "y1 = InstanceNormalization(x, bn_weight, bn_bias)"

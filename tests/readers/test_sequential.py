@@ -135,13 +135,34 @@ class TestNodes:
             f"{TORCH}conv.Conv2d",
             parameters={"weight": make.tensor("weight", (4,)), "bias": None},
             groups=2,
-            padding=(1, 1),
+            output_size=(1, 1),
         )
         (node,) = order(build(a=conv)).nodes
         assert node.parameters.keys() == {"weight"}
         assert isinstance(node.parameters["weight"], Tensor)
         assert node.attributes == {"training": False, "groups": 2}
         assert node.op == "Conv2d"
+
+    @pytest.mark.parametrize(
+        ("attributes", "padding"),
+        [
+            ({"padding": (1, 2)}, (1, 2)),
+            ({"padding": (1, 2), "padding_mode": "zeros"}, (1, 2)),
+            ({"padding": (1, 2), "padding_mode": "reflect"}, None),
+            ({"padding": "same"}, "same"),
+            ({"padding": "same", "padding_mode": "circular"}, None),
+            ({"padding": "valid", "padding_mode": "reflect"}, (0, 0)),
+            ({"padding": 1}, None),
+            ({"padding": (1, 2.5)}, None),
+        ],
+    )
+    def test_window_of_a_convolution(self, build, order, make, attributes, padding):
+        """What pads by other values than zeros is no padding of zeros."""
+        window = {"kernel_size": (4, 4), "stride": (2, 2), "dilation": (1, 1)}
+        conv = make.module(f"{TORCH}conv.ConvTranspose2d", **window, **attributes)
+        (node,) = order(build(a=conv)).nodes
+        assert {name: node.attributes[name] for name in window} == window
+        assert node.attributes.get("padding") == padding
 
     def test_an_attribute_that_is_no_number_is_left_out(self, build, order, make):
         dropout = make.module(f"{TORCH}dropout.Dropout", p=make.Call("numpy.scalar", (1,)))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count
 
-from bncheck.facts import Unknown, unknown
+from bncheck.facts import Unknown, UnknownFact, unknown
 from bncheck.graph import Graph, Node
 from bncheck.model import BATCH_KINDS, Kind, NormLayer
 from bncheck.readers.onnx.operation import Operation
+from bncheck.readers.onnx.proto import NodeProto
 from bncheck.tensor import Tensor
 
+SCOPE = re.compile("'([^']*)'")
 NAMING_ROLES = ("running_mean", "running_var", "weight", "bias")
+MOST = 1 << 16  # values that are compared
 FIRST_WITH_A_SCALE_PER_CHANNEL = 21  # GroupNormalization
 _NOT_HELD = unknown(
     (
@@ -50,12 +55,17 @@ def layers(
     Nodes that read the same stored parameters are calls of one layer. What normalizes parameters
     alone (weight standardization) is no layer.
     """
+    of_data = [
+        each for each in found if not graph.inputs or graph.depends_on_input(each.node.inputs[0])
+    ]
+    alike = _alike(of_data)
     by_layer: dict[Hashable, list[Normalization]] = {}
-    for each in found:
-        if not graph.inputs or graph.depends_on_input(each.node.inputs[0]):
-            by_layer.setdefault(_identity(each), []).append(each)
+    for each in of_data:
+        by_layer.setdefault(_identity(each, alike), []).append(each)
     firsts = [calls[0] for calls in by_layer.values()]
-    names = _unique((_name(each, originals), each.node.name) for each in firsts)
+    names = _unique(
+        (_name(each, originals), _module(each.operation.proto), each.node.name) for each in firsts
+    )
     return tuple(
         NormLayer(
             name=name,
@@ -67,17 +77,35 @@ def layers(
     )
 
 
-def _identity(each: Normalization) -> Hashable:
+def _alike(found: Sequence[Normalization]) -> dict[str, str]:
+    """For weights and biases beside one running_mean, the first that holds the same values.
+
+    For a layer that has none, an exporter writes ones and zeros, anew for each call.
+    """
+    calls = Counter(filter(None, (each.value("running_mean") for each in found)))
+    firsts: dict[tuple[float, ...], str] = {}
+    names: dict[str, str] = {}
+    for each in found:
+        if calls[each.value("running_mean")] > 1:
+            for role in ("weight", "bias"):
+                name, tensor = each.value(role), each.node.parameters.get(role)
+                if name not in names and isinstance(tensor, Tensor) and tensor.numel <= MOST:
+                    with suppress(UnknownFact):
+                        names[name] = firsts.setdefault(tuple(tensor.values), name)
+    return names
+
+
+def _identity(each: Normalization, alike: Mapping[str, str]) -> Hashable:
     """What two calls of one layer share: kind, arguments and all operands but the data."""
     held = each.node.parameters
     if "running_mean" not in held or not all(isinstance(p, Tensor) for p in held.values()):
         return id(each)
-    operands = tuple(map(each.value, NAMING_ROLES))
+    operands = tuple(alike.get(name, name) for name in map(each.value, NAMING_ROLES))
     return each.kind, operands, tuple(map(each.node.attributes.get, ("eps", "training")))
 
 
 def _name(each: Normalization, originals: Mapping[str, str]) -> str:
-    """The module that the parameters are named after, else the node, else what it makes.
+    """The module that the parameters are named after, or that the exporter says, else the node.
 
     The names that the node itself reads count: exporters make equal initializers one, under the
     name of another layer, and lead back to it through Identity.
@@ -87,16 +115,23 @@ def _name(each: Normalization, originals: Mapping[str, str]) -> str:
         module, _, parameter = originals.get(value, value).rpartition(".")
         if module and parameter == role:
             return module
-    return each.node.name or next(filter(None, each.node.outputs), each.node.op)
+    named = _module(each.operation.proto) or each.node.name
+    return named or next(filter(None, each.node.outputs), each.node.op)
 
 
-def _unique(names: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """The first name of each pair; where it is taken the second, else the first with a number."""
+def _module(proto: NodeProto | None) -> str:
+    """The innermost of a node's scopes, "['', 'layer1', 'layer1.norm', 'group_norm']"."""
+    quoted = SCOPE.findall(proto.scopes) if proto else []
+    return quoted[-2] if len(quoted) > 1 else ""  # the last is the node's own name
+
+
+def _unique(names: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """The first of each layer's names that is not taken yet, else its first with a number."""
     taken: set[str] = set()
     numbers: defaultdict[str, count[int]] = defaultdict(lambda: count(2))
-    for name, other in names:
-        numbered = (f"{name}#{number}" for number in numbers[name])
-        unique = next(each for each in chain((name, other), numbered) if each and each not in taken)
+    for each in names:
+        numbered = (f"{each[0]}#{number}" for number in numbers[each[0]])
+        unique = next(name for name in chain(each, numbered) if name and name not in taken)
         taken.add(unique)
         yield unique
 

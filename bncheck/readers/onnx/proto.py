@@ -30,7 +30,8 @@ COST_OF_NODE = 30  # as COST
 class NodeProto:
     """One node; ``rewrites`` names the rules of onnxscript's rewriter that made it.
 
-    ``span`` is where its message lies, in a file of protobuf.
+    ``scopes``: of a normalization, the modules it was exported from, outermost first, as
+    torch.onnx writes them. ``span`` is where its message lies, in a file of protobuf.
     """
 
     op: str = ""
@@ -41,6 +42,7 @@ class NodeProto:
     outputs: list[str] = field(default_factory=list)
     attributes: dict[str, Attribute] = field(default_factory=dict)
     rewrites: tuple[str, ...] = ()
+    scopes: str = ""
     span: Span | None = None
 
     def __str__(self) -> str:
@@ -176,7 +178,7 @@ def _read_node(walker: Walker, span: Span) -> NodeProto:
         elif number == 8:
             node.overload = walker.text((value, end))
         else:
-            node.rewrites = _read_rewrites(walker, Span(value, end)) or node.rewrites
+            _add_metadata(node, walker, Span(value, end))
     return node
 
 
@@ -185,13 +187,17 @@ def canonical(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def _read_rewrites(walker: Walker, span: Span) -> tuple[str, ...]:
-    """The value of a metadata entry that names rewrite rules; other values are not even read."""
+def _add_metadata(node: NodeProto, walker: Walker, span: Span) -> None:
+    """An entry of a node's metadata; the values of others are not even read."""
     entry = {number: Span(value, end) for number, value, end in walker.fields(span, ENTRY)}
-    if KEY not in entry or not walker.text(entry[KEY]).endswith("rewriter.rule_name"):
-        return ()
-    names = walker.text(entry[VALUE]) if VALUE in entry else ""
-    return tuple(name.strip() for name in names.split(","))
+    if KEY not in entry or VALUE not in entry:
+        return
+    key = walker.text(entry[KEY])
+    if key.endswith("rewriter.rule_name"):
+        names = walker.text(entry[VALUE])
+        node.rewrites = tuple(name.strip() for name in names.split(","))
+    elif key.endswith("onnx.name_scopes") and "Norm" in node.op:
+        node.scopes = walker.text(entry[VALUE])
 
 
 def add_attribute(attributes: dict[str, Attribute], attribute: Attribute) -> None:

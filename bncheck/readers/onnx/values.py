@@ -67,9 +67,9 @@ class Storage:
 
     def _load_external(self, proto: TensorProto, entries: dict[str, str]) -> array[float]:
         wanted = _nbytes(proto)
-        if _number(entries.get("length", str(wanted)), proto) != wanted:
+        if external_number(entries.get("length", str(wanted)), proto) != wanted:
             raise UnreadableModel(f"gives the external data of {quoted(proto.name)} another size")
-        offset = _number(entries.get("offset", "0"), proto)
+        offset = external_number(entries.get("offset", "0"), proto)
         location = entries.get("location", "")
         source = self._sibling(location)
         try:
@@ -167,7 +167,8 @@ def _nbytes(proto: TensorProto) -> int:
     return math.prod(proto.shape) * DTYPES[proto.dtype][0]
 
 
-def _number(text: str, proto: TensorProto) -> int:
+def external_number(text: str, proto: TensorProto) -> int:
+    """An offset or length. Raises UnreadableModel for what is none."""
     if not text.isascii() or not text.isdigit() or len(text) > 20:
         raise UnreadableModel(f"gives no sound place for the external data of {quoted(proto.name)}")
     return int(text)
