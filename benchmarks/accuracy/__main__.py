@@ -1,11 +1,15 @@
-"""How often bncheck cries wolf: healthy networks as the files that people make of them.
+"""How often bncheck cries wolf, and what it misses: networks as the files people make of them.
 
     pip install -e ".[all]" -r benchmarks/requirements.txt
     python -m benchmarks.accuracy [--part PART ...] [--architectures N] [--cache DIR] [--write]
 
 Each network is made, exported and checked in a process of its own. ``--cache`` keeps what came of
-it, network by network: a run that was stopped goes on from there, and what is to be measured anew
-is deleted there. All parts take about two hours. It needs Linux or macOS.
+it, network by network: a run that was stopped goes on from there, what is to be measured anew is
+deleted there, and ``--kept`` shows the tables of what is there. All parts take about two hours of
+one core. It needs Linux or macOS.
+
+Healthy networks are in the parts healthy, traps and trained, broken ones in broken, training and
+peers. Tools that are neither beside this Python nor on the PATH are named as not installed.
 """
 
 from __future__ import annotations
@@ -13,16 +17,17 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.accuracy import rows
+from benchmarks.accuracy import broken, rows
 from benchmarks.accuracy.names import NAMES, TRAINED
 from benchmarks.accuracy.rows import Row
 
 PARTS = {"healthy": NAMES, "traps": NAMES, "trained": TRAINED}
-PATIENCE = 1800  # seconds for all files of one network
+PATIENCE = 600  # seconds for all files of one network
 
 
 def main() -> None:
@@ -30,11 +35,13 @@ def main() -> None:
     asked = _arguments()
     with tempfile.TemporaryDirectory() as folder:
         cache = asked.cache or Path(folder)
-        found = {part: list(_rows(part, asked, cache)) for part in asked.part}
+        healthy = [part for part in asked.part if part in PARTS]
+        found = [row for part in healthy for row in _rows(part, asked, cache)]
+        ill = broken.render(asked.part, cache, asked.jobs, asked.kept, asked.write)
     from benchmarks import tables
-    from benchmarks.accuracy import tables as ours
+    from benchmarks.accuracy import healthy_tables
 
-    parts = ours.render([row for each in found.values() for row in each])
+    parts = (healthy_tables.render(found) if healthy else {}) | ill
     for name, text in parts.items():
         print(f"## {name}\n\n{text}\n")
     if asked.write:
@@ -43,32 +50,33 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--architectures", type=int, metavar="N", help="so many, evenly chosen")
+    every = [*PARTS, *broken.PARTS]
+    parser.add_argument("--part", nargs="+", choices=every, default=every)
+    parser.add_argument("--architectures", type=int, metavar="N", help="so many, of all kinds")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep results, and use them")
+    parser.add_argument("--kept", action="store_true", help="only what is in the cache")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="networks at a time")
     parser.add_argument("--write", action="store_true", help="put the tables into README.md")
     return parser.parse_args()
 
 
 def _rows(part: str, asked: argparse.Namespace, cache: Path) -> Iterator[Row]:
-    names = _evenly(PARTS[part], asked.architectures)
-
     def of(name: str) -> list[Row]:
-        found = list(rows.of(cache, part, name, PATIENCE))
-        print(f"{part} {name}: {_progress(found)}", file=sys.stderr, flush=True)
-        return found
+        found = rows.kept(cache, part, name)
+        if found is None and not asked.kept:
+            found = rows.made(cache, part, name, PATIENCE)
+            print(f"{part} {name}: {_progress(found)}", file=sys.stderr, flush=True)
+        return found or []
 
     with ThreadPoolExecutor(asked.jobs) as pool:
-        for found in pool.map(of, names):
+        for found in pool.map(of, _mixed(PARTS[part], asked.architectures)):
             yield from found
 
 
-def _evenly(names: Sequence[str], count: int | None) -> Sequence[str]:
-    """So many of the names, from the first to the last."""
-    if not count or count >= len(names):
-        return names
-    return [names[index * len(names) // count] for index in range(count)]
+def _mixed(names: Sequence[str], count: int | None) -> Sequence[str]:
+    """So many of the names, from all kinds of networks; a run that is stopped has a fair share."""
+    mixed = sorted(names, key=lambda name: zlib.crc32(name.encode()))
+    return mixed[:count]
 
 
 def _progress(found: Sequence[Row]) -> str:

@@ -29,11 +29,15 @@ PATCH = 8  # positions over which a signal changes
 
 
 class Network(NamedTuple):
-    """A healthy network in eval mode, arguments of a call of one sample, and of several."""
+    """A healthy network in eval mode, arguments of a call of one sample, and of several.
+
+    ``accuracy`` on data that it was not trained on, where it was trained.
+    """
 
     module: nn.Module
     inputs: tuple[Tensor, ...]
     data: tuple[Tensor, ...]
+    accuracy: float | None = None
 
 
 class Call(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, nan
 
@@ -13,7 +13,8 @@ from . import restructured as modules
 from .file_defects import Names
 from .formats import Format
 from .injectors import WHOLE, Inject, Named, constant, each_affine, each_norm, value
-from .patients import Patient
+from .onnx_defects import GRAPHS
+from .patients import SMALL, Patient
 
 
 @dataclass(frozen=True)
@@ -32,33 +33,35 @@ class Defect:
     erased: frozenset[str] = frozenset()
 
 
-def _nothing(patient: Patient, names: list[str]) -> Named:
+def _nothing(patient: Patient, names: Sequence[str]) -> Named:
     """The layers as they are: what is broken is the file."""
     return names
 
 
-def _pairs(patient: Patient, names: list[str]) -> Named:
+def _pairs(patient: Patient, names: Sequence[str]) -> Named:
     """Healthy, but it could be folded."""
     return [name for name in patient.pairs() if name in names]
 
 
-def _affine(patient: Patient, names: list[str]) -> Named:
+def _affine(patient: Patient, names: Sequence[str]) -> Named:
     return [name for name in names if patient.part(name).affine]
 
 
-def _all(patient: Patient, names: list[str]) -> Named:
+def _all(patient: Patient, names: Sequence[str]) -> Named:
     return WHOLE
 
 
-def _many(patient: Patient, names: list[str]) -> Named:
+def _many(patient: Patient, names: Sequence[str]) -> Named:
     return [name for name in names if patient.part(name).num_features > 1]
 
 
-DYNAMO = frozenset({"ONNX dynamo plain"})
+DYNAMO = frozenset({"ONNX dynamo plain"})  # it exports BatchNorms as if in eval mode
+ONNX = frozenset(GRAPHS)
 DATA = ("state_dict", "checkpoint", "safetensors")
 PICKLED = (*DATA, "module")
 DEFECTS = (
     Defect("BN101", "training mode", values.training, erased=DYNAMO),
+    Defect("BN101", "opset 6, is_test 0", _nothing, graphs.edited(graphs.training_of_opset_6)),
     Defect("BN102", "Dropout active", modules.live_dropout),
     Defect("BN103", "half in training mode", values.mixed_mode, erased=DYNAMO),
     Defect("BN104", "no running statistics", values.no_statistics),
@@ -71,7 +74,7 @@ DEFECTS = (
         each_norm(constant("track_running_stats", False)),
         files.only(*PICKLED),
     ),
-    Defect("BN106", "half frozen", values.half_frozen),
+    Defect("BN106", "half frozen", values.half_frozen, erased=DYNAMO),
     Defect("BN201", "NaN variance", each_norm(value("running_var", -1, nan)), is_value=True),
     Defect("BN201", "infinite mean", each_norm(value("running_mean", 0, -inf)), is_value=True),
     Defect("BN202", "negative variance", each_norm(value("running_var", -1, -0.3)), is_value=True),
@@ -101,12 +104,13 @@ DEFECTS = (
     Defect("BN302", "groups of one value", modules.ending(modules.groups_of_one, "last.0")),
     Defect("BN401", "NaN weight", each_affine(value("weight", 0, nan)), is_value=True),
     Defect("BN401", "infinite bias", each_affine(value("bias", -1, inf)), is_value=True),
+    Defect("BN401", "NaN weight of a GroupNorm", modules.broken_groups, graphs.group_norms),
     Defect("BN402", "zero weight", each_affine(values.zero_weight), is_value=True),
     Defect("BN403", "half of the weight zero", each_affine(values.sparse_weight), is_value=True),
     Defect("BN404", "untouched", each_affine(values.untouched_affine), is_value=True),
     Defect("BN405", "weight decay", _affine, files.decayed),
     Defect("BN501", "momentum 0.9", each_norm(constant("momentum", 0.9))),
-    Defect("BN502", "momentum 0", values.live_momentum_zero),
+    Defect("BN502", "momentum 0", values.live_momentum_zero, erased=DYNAMO),
     Defect("BN503", "momentum 1.5", each_norm(constant("momentum", 1.5))),
     Defect("BN504", "momentum 1", each_norm(constant("momentum", 1.0))),
     Defect("BN505", "another eps", values.other_eps),
@@ -121,7 +125,7 @@ DEFECTS = (
     Defect("BN604", "LayerNorm over the width", modules.row_norm),
     Defect("BN605", "shared, for inference", modules.shared),
     Defect("BN605", "shared, in training", modules.shared_in_training),
-    Defect("BN606", "groups of one channel", modules.single_groups),
+    Defect("BN606", "groups of one channel", modules.single_groups, graphs.group_norms),
     Defect("BN607", "on the output", modules.ending(modules.normalized_output, "last.0")),
     Defect("BN701", "foldable", _pairs),
     Defect("BN702", "identity", each_affine(values.identity), is_value=True),
@@ -133,7 +137,28 @@ DEFECTS = (
     Defect("BN707", "three outputs", _nothing, graphs.edited(graphs.extra_outputs)),
     Defect("BN708", "quantized first", modules.behind_linear(modules.rounding)),
     Defect("BN709", "NaN folded", modules.folded_broken),
+    Defect("BN709", "NaN folded by the exporter", values.broken_before_export, graphs.folded),
     Defect("BN801", "TensorFlow's names", _nothing, files.rewritten(files.legacy_names)),
     Defect("BN802", "no counter", _nothing, files.rewritten(files.without_counters)),
-    Defect("BN803", "InstanceNorm with statistics", modules.instance_norms),
+    Defect("BN803", "InstanceNorm with statistics", modules.instance_norms, erased=ONNX),
 )
+RULES = tuple(dict.fromkeys(each.rule for each in DEFECTS))
+SCARCE = (  # more than a handful of layers, layers of one size, images, one output
+    "BN206",
+    "BN212",
+    "BN302",
+    "BN505",
+    "BN604",
+    "BN605",
+    "BN606",
+    "BN607",
+    "BN701",
+    "BN704",
+    "BN709",
+    "BN803",
+)
+
+
+def rules_for(network: str) -> Sequence[str]:
+    """What is planted in a network: in the deeper ones what the small ones cannot have."""
+    return RULES if network in SMALL else SCARCE

@@ -126,7 +126,7 @@ def _averaged(kind: str, module: nn.Module) -> AveragedModel | None:
 def files(name: str) -> Iterator[tuple[str, Network, Mapping[str, Format]]]:
     """The checkpoint of the training, and all that is deployed of it."""
     made = trained(name)
-    network = Network(made.module, made.inputs, made.inputs)
+    network = Network(made.module, made.inputs, made.inputs, made.accuracy)
 
     def checkpoint(module: nn.Module, inputs: Inputs, path: Path) -> None:
         state = {"epoch": EPOCHS, "optimizer": made.optimizer.state_dict()}

@@ -6,7 +6,8 @@ layers that a finding must name: None for the whole model. An empty answer: noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from .patients import Patient
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 Named = Sequence[str | None]
 Inject = Callable[[Patient, Sequence[str]], Named]
 WHOLE: Named = (None,)
@@ -175,9 +177,12 @@ def training(patient: Patient, names: Sequence[str]) -> Named:
 
 
 def mixed_mode(patient: Patient, names: Sequence[str]) -> Named:
-    if len(patient.norms()) < 2:
+    """The first layers in training mode, no more than half; one of the others learns."""
+    order = patient.norms()
+    count = max(1, min(len(names), len(order) // 2))
+    if not any(patient.part(name).affine for name in order[count:]):
         return ()
-    training(patient, patient.norms()[: max(1, min(len(names), len(patient.norms()) - 1))])
+    training(patient, order[:count])
     return WHOLE
 
 
@@ -206,8 +211,10 @@ def half_frozen(patient: Patient, names: Sequence[str]) -> Named:
 
 
 def live_momentum_zero(patient: Patient, names: Sequence[str]) -> Named:
-    each_norm(constant("momentum", 0.0))(patient, names)
-    return training(patient, names)
+    """In layers that learn: without weight and bias one may be meant to stay as it is."""
+    learning = [name for name in names if patient.part(name).affine]
+    each_norm(constant("momentum", 0.0))(patient, learning)
+    return training(patient, learning)
 
 
 def other_eps(patient: Patient, names: Sequence[str]) -> Named:
@@ -239,5 +246,13 @@ def _shorter(tensor: Tensor) -> Tensor:
     return tensor.detach()[:-1].clone()
 
 
-def counter_lost(norm: Any) -> None:
-    norm.num_batches_tracked = None
+def broken_before_export(patient: Patient, names: Sequence[str]) -> Named:
+    """A variance that is NaN, where all exporters fold: behind a convolution."""
+    pairs = patient.pairs()
+    found = [name for name in names if isinstance(_before(patient, pairs, name), CONVOLUTIONS)]
+    each_norm(value("running_var", -1, nan))(patient, found)
+    return WHOLE if found else ()
+
+
+def _before(patient: Patient, pairs: Mapping[str, str], name: str) -> nn.Module | None:
+    return patient.part(pairs[name]) if name in pairs else None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
@@ -24,6 +25,22 @@ def edited(edit: Edit) -> Callable[[Sequence[str | None]], dict[str, Format]]:
         return {graph: (".onnx", _edited(FORMATS[graph], names, edit)) for graph in GRAPHS}
 
     return formats
+
+
+def group_norms(names: Sequence[str | None]) -> dict[str, Format]:
+    """ONNX has had a GroupNorm with a scale per channel since opset 21."""
+    kept = {name: format for name, format in FORMATS.items() if name not in GRAPHS}
+    return {**kept, "ONNX dynamo plain": (".onnx", _of_opset_21)}
+
+
+def _of_opset_21(module: nn.Module, inputs: Inputs, path: Path) -> None:
+    options: dict[str, Any] = {"opset_version": 21, "optimize": False, "verbose": False}
+    torch.onnx.export(module, inputs, path, dynamo=True, **options)
+
+
+def folded(names: Sequence[str | None]) -> dict[str, Format]:
+    """What the exporters fold BatchNorm into when they are asked for nothing else."""
+    return {"ONNX kept": FORMATS["ONNX"], "ONNX dynamo plain": FORMATS["ONNX dynamo"]}
 
 
 def _edited(format: Format, names: Sequence[str | None], edit: Edit) -> Any:
@@ -48,12 +65,25 @@ def attribute(name: str, value: object) -> Edit:
 
 
 def old_operator(model: Any, node: Any) -> None:
-    """A model of opset 6, whose operator has is_test."""
+    """For inference, as an operator of opset 6."""
+    _of_opset_6(model, node, is_test=1)
+
+
+def training_of_opset_6(model: Any, node: Any) -> None:
+    """In training mode, as was the default, among others that are not."""
+    for each in model.graph.node:
+        is_older = any(held.name == "is_test" for held in each.attribute)
+        if each.op_type == "BatchNormalization" and not is_older:
+            _of_opset_6(model, each, is_test=1)
+    _of_opset_6(model, node, is_test=0)
+
+
+def _of_opset_6(model: Any, node: Any, is_test: int) -> None:
     for opset in model.opset_import:
         opset.version = 6 if opset.domain in ("", "ai.onnx") else opset.version
     kept = [each for each in node.attribute if each.name in ("epsilon", "momentum")]
     del node.attribute[:]
-    node.attribute.extend([*kept, helper.make_attribute("is_test", 1)])
+    node.attribute.extend([*kept, helper.make_attribute("is_test", is_test)])
 
 
 def extra_outputs(model: Any, node: Any) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -16,9 +17,10 @@ import torch
 import bncheck
 from bncheck import BncheckError, Report
 
-from .defects import DEFECTS, Defect
+from .defects import DEFECTS, RULES, Defect
 from .exports import REUSED, Exports
 from .formats import FORMATS, Format, TooSlow, write
+from .outcomes import Outcome
 from .patients import NETWORKS, Patient, patient
 
 FORMATS_OF_BROKEN = (
@@ -26,82 +28,60 @@ FORMATS_OF_BROKEN = (
     "checkpoint",
     "safetensors",
     "module",
+    "live",
+    "live, traced",
     "TorchScript traced",
     "TorchScript scripted",
     "pt2",
     "ONNX kept",
     "ONNX dynamo plain",
 )
+LIVE = {"live": False, "live, traced": True}  # a module in memory; whether with inputs
 MANY = 4  # layers, where a defect is in several
 EXTENTS = {"one": 1, "many": MANY}
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One broken file, and what was said of the layers that were broken.
-
-    A None among the names is the model as a whole. ``silenced``: a root cause was named there
-    instead. ``misplaced``: findings of the rule elsewhere that the healthy network has not.
-    """
-
-    rule: str
-    defect: str
-    network: str
-    extent: str
-    format: str
-    failure: str = ""
-    wanted: list[str | None] = field(default_factory=list)
-    found: list[str | None] = field(default_factory=list)
-    open: list[str | None] = field(default_factory=list)
-    silenced: list[str | None] = field(default_factory=list)
-    missed: list[str | None] = field(default_factory=list)
-    misplaced: list[str | None] = field(default_factory=list)
-    reason: str = ""
-
-    @property
-    def verdict(self) -> str:
-        """In a word; "partly" where some layers are found and others not assessed."""
-        if self.failure:
-            return "no file"
-        if self.missed:
-            return "missed"
-        if self.found or self.silenced:
-            return "partly" if self.open else "finds"
-        return "not assessed"
-
-
 def outcomes(
     network: str,
-    defects: Sequence[Defect] = DEFECTS,
-    extents: Sequence[str] = tuple(EXTENTS),
+    defects: Iterable[Defect] = DEFECTS,
     formats: Sequence[str] = FORMATS_OF_BROKEN,
+    extents: Sequence[str] = tuple(EXTENTS),
 ) -> Iterator[Outcome]:
-    """Every defect in a network, at one layer and at many, in every format."""
+    """Defects in a network, at one layer and at many, in every format.
+
+    One that must be exported anew is at one layer in every other network, at many in the rest.
+    """
     warnings.filterwarnings("ignore")
     for defect in defects:
-        for extent in extents:
+        turn = (NETWORKS.index(network) + DEFECTS.index(defect)) % len(extents)
+        for extent in extents if defect.is_value else extents[turn : turn + 1]:
             torch.manual_seed(len(defect.name))
             yield from _of(defect, network, extent, formats)
 
 
 def _of(defect: Defect, network: str, extent: str, formats: Sequence[str]) -> Iterator[Outcome]:
     broken = patient(network)
-    chosen = _chosen(broken.norms(), EXTENTS[extent])
+    names = chosen(broken.norms(), EXTENTS[extent])
     try:
         with torch.no_grad():
-            wanted = list(defect.inject(broken, chosen))
+            wanted = list(defect.inject(broken, names))
     except Exception as error:
         failure = f"{type(error).__name__}: {error}"[:200]
         yield Outcome(defect.rule, defect.name, network, extent, "", failure)
         return
     if not wanted:
         return
-    for name, format in defect.files(wanted).items():
+    files = defect.files(wanted)
+    if files.get("module") is FORMATS["module"]:
+        files = {**files, **dict.fromkeys(LIVE, FORMATS["module"])}
+    for name, format in files.items():
         if name in formats and name not in defect.erased:
-            yield _in_file(defect, broken, extent, name, format, wanted)
+            key = (defect.rule, defect.name, network, extent, name)
+            report = partial(_report, defect, broken, name, format)
+            yield _judged(key, report, wanted, defect.is_value)
 
 
-def _chosen(norms: Sequence[str], count: int) -> list[str]:
+def chosen(norms: Sequence[str], count: int) -> list[str]:
     """So many layers, evenly from the second to the last: the first has no layer before it."""
     later = norms[1:] or norms
     count = min(count, len(later))
@@ -109,22 +89,11 @@ def _chosen(norms: Sequence[str], count: int) -> list[str]:
     return [later[place] for place in dict.fromkeys(places)]
 
 
-def _in_file(
-    defect: Defect,
-    broken: Patient,
-    extent: str,
-    name: str,
-    format: Format,
-    wanted: list[str | None],
-) -> Outcome:
-    key = (defect.rule, defect.name, broken.name, extent, name)
+def _report(defect: Defect, broken: Patient, name: str, format: Format) -> Report:
+    if name in LIVE:
+        return _checked(broken.module, broken.inputs if LIVE[name] else None)
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            report = _checked(_written(defect, broken, name, format, Path(folder)))
-        except (Exception, TooSlow) as error:
-            kind = "unreadable" if isinstance(error, BncheckError) else type(error).__name__
-            return Outcome(*key, failure=f"{kind}: {error}"[:200])
-    return _judged(key, report, wanted, _healthy(broken.name, name))
+        return _checked(_written(defect, broken, name, format, Path(folder)))
 
 
 def _written(defect: Defect, broken: Patient, name: str, format: Format, folder: Path) -> Path:
@@ -141,41 +110,47 @@ def _exports(network: str) -> Exports:
     return Exports(healthy.module, healthy.inputs)
 
 
-def _checked(path: Path) -> Report:
-    return bncheck.check(path, select=["ALL"], preview=True)
+def _checked(target: object, inputs: object | None = None) -> Report:
+    return bncheck.check(target, inputs=inputs, select=["ALL"], preview=True)
 
 
 @cache
-def _healthy(network: str, format: str) -> frozenset[tuple[str, str | None]]:
-    """What is said of the network before it is broken."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"model{FORMATS[format][0]}"
-        whole = patient(network)
-        try:
-            if format in REUSED:
-                _exports(network).write(format, whole.module, path)
-            else:
-                path = write(FORMATS[format], whole.module, whole.inputs, Path(folder))
-            return frozenset((each.rule, each.layer) for each in _checked(path).findings)
-        except (Exception, TooSlow):
-            return frozenset()
+def _healthy(network: str, format: str, is_reused: bool) -> dict[str, set[str | None]]:
+    """What is said of the network before it is broken, in a file that is made the same way."""
+    whole = patient(network)
+    as_it_is = Defect("", "", lambda patient, names: (), is_value=is_reused)
+    try:
+        report = _report(as_it_is, whole, format, FORMATS.get(format, FORMATS["module"]))
+    except (Exception, TooSlow):
+        return {}
+    found: dict[str, set[str | None]] = {}
+    for each in report.findings:
+        found.setdefault(each.rule, set()).add(each.layer)
+    return found
 
 
 def _judged(
     key: tuple[str, str, str, str, str],
-    report: Report,
+    check: Callable[[], Report],
     wanted: list[str | None],
-    healthy: frozenset[tuple[str, str | None]],
+    is_reused: bool,
 ) -> Outcome:
-    rule = key[0]
+    rule, _, network, _, format = key
+    try:
+        report = check()
+    except (Exception, TooSlow) as error:
+        kind = "unreadable" if isinstance(error, BncheckError) else type(error).__name__
+        return Outcome(*key, failure=f"{kind}: {error}"[:200])
     seen = {each.layer for each in report.findings if each.rule == rule}
     unknown = {each.layer: each.reason for each in report.not_assessed if each.rule == rule}
     causes = _causes(rule)
     named = {each.layer for each in report.findings if each.rule in causes}
     found = [layer for layer in wanted if any(_names(each, layer) for each in seen)]
     rest = [layer for layer in wanted if layer not in found]
-    open_ = [layer for layer in rest if layer in unknown or None in unknown]
+    open_ = [n for n in rest if None in unknown or any(_names(each, n) for each in unknown)]
     silenced = [n for n in rest if n not in open_ and (n in named or None in named)]
+    strange = {n for n in seen if not any(_names(n, layer) for layer in wanted)}
+    usual = _healthy(network, format, is_reused).get(rule, set()) if strange else set()
     return Outcome(
         *key,
         wanted=wanted,
@@ -183,20 +158,21 @@ def _judged(
         open=open_,
         silenced=silenced,
         missed=[n for n in rest if n not in open_ and n not in silenced],
-        misplaced=sorted(
-            (n for n in seen if (rule, n) not in healthy and not any(_names(n, w) for w in wanted)),
-            key=str,
-        ),
+        misplaced=sorted(map(str, strange - usual)),
         reason=next(iter(unknown.values()), ""),
     )
 
 
 def _names(found: str | None, layer: str | None) -> bool:
     """Whether a name is that of a layer, or of a node of ONNX in the layer's scope."""
-    if found == layer or found is None or layer is None:
-        return found == layer
+    if found is None or layer is None:
+        return found is layer
     *_, scope, _ = ("", *found.split("/"))
-    return found.startswith("/") and f".{layer}".endswith(f".{scope}") and bool(scope)
+    is_scope = found.startswith("/") and scope != ""
+    return any(
+        found == each or (is_scope and f".{each}".endswith(f".{scope}"))
+        for each in layer.split(" or ")
+    )
 
 
 @cache
@@ -207,17 +183,20 @@ def _causes(rule: str) -> frozenset[str]:
 
 
 def main() -> None:
-    """Print the outcomes of a network as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m accuracy.recall")
+    """Write the outcomes of a network, a file of JSON lines for each rule."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.recall")
     parser.add_argument("network", choices=NETWORKS)
-    parser.add_argument("--rules", nargs="+")
-    parser.add_argument("--formats", nargs="+", default=FORMATS_OF_BROKEN)
-    parser.add_argument("--extents", nargs="+", default=tuple(EXTENTS))
+    parser.add_argument("--into", type=Path, required=True)
+    parser.add_argument("--rules", nargs="+", default=RULES)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = [each for each in DEFECTS if not asked.rules or each.rule in asked.rules]
-    for each in outcomes(asked.network, chosen, asked.extents, asked.formats):
-        print(json.dumps(asdict(each)), flush=True)
+    logging.disable(logging.WARNING)
+    for rule in asked.rules:
+        planted = [each for each in DEFECTS if each.rule == rule]
+        lines = [json.dumps(asdict(each)) for each in outcomes(asked.network, planted)]
+        part = asked.into / f"{rule}.part"
+        part.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        part.replace(asked.into / f"{rule}.jsonl")
 
 
 if __name__ == "__main__":

@@ -151,24 +151,38 @@ def decomposed(patient: Patient, names: Sequence[str]) -> Named:
 
 
 def shared(patient: Patient, names: Sequence[str]) -> Named:
-    """One BatchNorm behind two linear modules."""
-    pairs = patient.pairs()
-    sizes: dict[tuple[type, int], str] = {}
-    found: list[str] = []
-    for name in pairs:
-        norm = patient.part(name)
-        key = (type(norm), norm.num_features)
-        first = sizes.setdefault(key, name)
-        if first is not name and len(set(found)) < len(names):
-            patient.put(name, patient.part(first))
-            found.append(first)
-    return list(dict.fromkeys(found))
+    """One BatchNorm behind two linear modules; a file may name it after either."""
+    return [f"{first} or {second}" for first, second in _shared(patient, len(names)).items()]
 
 
 def shared_in_training(patient: Patient, names: Sequence[str]) -> Named:
-    found = shared(patient, names)
-    training(patient, [name for name in found if name])
-    return found
+    twins = _shared(patient, len(names))
+    training(patient, list(twins))
+    return [f"{first} or {second}" for first, second in twins.items()]
+
+
+def _shared(patient: Patient, count: int) -> dict[str, str]:
+    """Where one BatchNorm stands now, and where too, for so many of them."""
+    alone: dict[tuple[type, int], str] = {}
+    twins: dict[str, str] = {}
+    for name in patient.pairs():
+        norm = patient.part(name)
+        first = alone.pop((type(norm), norm.num_features), None)
+        if first is None:
+            alone[type(norm), norm.num_features] = name
+        elif len(twins) < count:
+            patient.put(name, patient.part(first))
+            twins[first] = name
+    return twins
+
+
+def broken_groups(patient: Patient, names: Sequence[str]) -> Named:
+    """GroupNorms in the place of BatchNorms, with a weight that is NaN."""
+    for name in names:
+        made = nn.GroupNorm(1, patient.part(name).num_features)
+        made.weight.data[0] = torch.nan
+        patient.put(name, made)
+    return names
 
 
 def single_groups(patient: Patient, names: Sequence[str]) -> Named:
@@ -209,7 +223,7 @@ def ending(make: Callable[[int], Sequence[nn.Module]], name: str | None) -> Call
 
 
 def normalized_output(size: int) -> Sequence[nn.Module]:
-    norm = nn.BatchNorm1d(size)
+    norm: Any = nn.BatchNorm1d(size)
     norm.running_mean.normal_()
     norm.weight.data.uniform_(0.5, 2)
     norm.num_batches_tracked.fill_(1000)

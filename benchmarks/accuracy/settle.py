@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 BATCHES = 40_037  # that training counted: so many that the start is forgotten, and a prime
 UNEVEN = 0.3  # of the logarithm of the size of a filter, from one to the next
 NEGATIVE = 0.03  # of the gains
+CONVERTED = 0.5  # a momentum that no training in PyTorch has; transformers' MobileNets: 0.997
 
 
 @torch.no_grad()
@@ -23,9 +24,8 @@ def settle(module: nn.Module, data: Sequence[Tensor]) -> None:
             _draw_affine(part)
         elif isinstance(getattr(part, "weight", None), Tensor):
             _draw_weight(part)
-    estimate(module, data)
-    for _, norm in batch_norms(module):
-        if getattr(norm, "num_batches_tracked", None) == 0 and norm.affine:
+    for norm in estimate(module, data):
+        if norm.affine:
             norm.reset_parameters()  # no part of the forward pass: never trained either
 
 
@@ -82,8 +82,11 @@ def _draw_weight(part: Any) -> None:
 
 
 @torch.no_grad()
-def estimate(module: nn.Module, data: Sequence[Tensor], batches: int = BATCHES) -> None:
-    """Set all running statistics to those of the data, and the counters to ``batches``."""
+def estimate(module: nn.Module, data: Sequence[Tensor], batches: int = BATCHES) -> list[Any]:
+    """Set all running statistics to those of the data, and the counters to ``batches``.
+
+    Returns the BatchNorms through which nothing ran.
+    """
     norms = [norm for _, norm in batch_norms(module)]
     kept = [(norm, norm.training, norm.momentum) for norm in norms if isinstance(norm, _NormBase)]
     hooks = []
@@ -97,11 +100,18 @@ def estimate(module: nn.Module, data: Sequence[Tensor], batches: int = BATCHES) 
     module(*data)
     for hook in hooks:
         hook.remove()
+    idle = [norm for norm, *_ in kept if not norm.num_batches_tracked]
     for norm, training, momentum in kept:
         norm.train(training)
         norm.momentum = momentum
-        if norm.num_batches_tracked:  # else nothing ran through it
-            norm.num_batches_tracked.fill_(batches)
+        if norm not in idle:
+            norm.num_batches_tracked.fill_(0 if is_of_tensorflow(norm) else batches)
+    return idle
+
+
+def is_of_tensorflow(norm: Any) -> bool:
+    """Whether its momentum is of TensorFlow's convention: weights were converted, not trained."""
+    return norm.momentum is not None and norm.momentum >= CONVERTED
 
 
 def _take_statistics(norm: Any, given: tuple[Tensor, ...]) -> None:

@@ -16,7 +16,7 @@ from . import onnx_traps
 from .corpus import Network
 from .custom import Standardized
 from .formats import FORMATS, Format, Inputs, Write, checkpoint
-from .settle import batch_norms, estimate
+from .settle import batch_norms, estimate, is_of_tensorflow
 
 DENORMAL = 5.6e-45  # where a moving average of a constant stops in float32
 LAST_OF_RESIDUAL = re.compile(r"(?:^|\.)(?:units?|stage)\d*\..*body\.conv(\d)\.bn$")
@@ -205,7 +205,9 @@ def _without_gradients(network: Network) -> bool:
 
 
 def _frozen_backbone(network: Network) -> bool:
-    """The first half in eval mode, without gradients; the rest in training."""
+    """The first half in eval mode, without gradients; the rest in training, with its momentum."""
+    if any(map(is_of_tensorflow, _norms(network))):
+        return False
     parts = [part for part in network.module.modules() if not list(part.children())]
     network.module.train()
     for part in parts[: len(parts) // 2]:

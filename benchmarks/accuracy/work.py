@@ -1,14 +1,10 @@
-"""Makes all files of one network of a part and checks each; prints rows as JSON.
-
-``python -m benchmarks.accuracy.work PART NAME``
-"""
+"""Makes all files of one network of a part, and checks each."""
 
 from __future__ import annotations
 
 import copy
-import json
 import logging
-import sys
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -24,19 +20,31 @@ from .corpus import Network, network
 from .formats import FORMATS, Format, TooSlow, write
 from .judge import Verdict, judge
 from .names import NAMES
-from .rows import Row
+from .rows import Row, line
 from .traps import TRAPS
 
-TRAPS_EACH = 3
+TRAPS_EACH = 2
 Made = tuple[str, Network, Mapping[str, Format]]  # under the name of its trap
 
 
-def main() -> None:
-    part, name = sys.argv[1:]
+def into(path: Path, part: str, name: str) -> None:
+    """Write a row for each file of a network that belongs to a part; print nothing."""
+    silent = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):  # exporters print beside Python's own streams
+        os.dup2(silent, descriptor)
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
-    for row in rows(part, name):
-        print(json.dumps(asdict(row)), flush=True)
+    with path.open("w", encoding="utf-8") as lines:
+        for row in _rows_or_failure(part, name):
+            lines.write(line(row))
+            lines.flush()
+
+
+def _rows_or_failure(part: str, name: str) -> Iterator[Row]:
+    try:
+        yield from rows(part, name)
+    except Exception as error:
+        yield Row(part, name, "", "process", failure=f"{type(error).__name__}: {error}"[:300])
 
 
 def rows(part: str, name: str) -> Iterator[Row]:
@@ -94,7 +102,8 @@ def of_network(
                 unreadable = str(error)
             except (Exception, TooSlow) as error:
                 failure = f"{type(error).__name__}: {error}"[:300]
-        yield Row(part, name, trap, kind, failure, unreadable, **asdict(verdict))
+        said = asdict(verdict)
+        yield Row(part, name, trap, kind, failure, unreadable, **said, accuracy=network.accuracy)
 
 
 def as_wanted(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
@@ -102,7 +111,3 @@ def as_wanted(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
     dtypes = {each.dtype for each in module.parameters() if each.is_floating_point()}
     dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
     return tuple(each.to(dtype) if each.is_floating_point() else each for each in inputs)
-
-
-if __name__ == "__main__":
-    main()

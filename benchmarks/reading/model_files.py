@@ -1,8 +1,8 @@
 """Builds the model files that are measured: a healthy resnet50 of 53 BatchNorm layers.
 
 ``python -m benchmarks.reading.model_files FORMAT BYTES FILE`` writes one file, and what belongs
-beside it. A larger one has the same norm layers and a deeper classifier. It is a process of its own,
-so that the one that measures stays small.
+beside it. A larger one has the same norm layers and a deeper classifier. It is a process of its
+own, so that the one that measures stays small.
 """
 
 from __future__ import annotations

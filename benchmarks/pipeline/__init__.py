@@ -1,0 +1,1 @@
+"""What a check of many files costs, in one process and in several."""
