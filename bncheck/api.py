@@ -6,14 +6,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bncheck import readers
-from bncheck.config import rule_levels, rule_options
+from bncheck import packs, readers
 from bncheck.engine import assess
+from bncheck.errors import naming
 from bncheck.finding import Level
 from bncheck.model import Model
-from bncheck.report import ModelReport, Report
+from bncheck.outcome import Checked
+from bncheck.report import ModelReport, Notes, Report
 from bncheck.runner import pick
 from bncheck.settings import ProfileChoice, Settings, plan
+from bncheck.values import rule_levels, rule_options
 
 
 def check(
@@ -49,16 +51,26 @@ def check(
         levels=rule_levels(dict(levels or {})),
         options=rule_options({rule: dict(each) for rule, each in (options or {}).items()}),
     )
-    decided = plan(settings)
-    models = pick(readers.read(target, inputs), key)
+    entries = judged(target, (settings,), inputs, key, assume_eval)
+    return Report(tuple(entry.report for entry in entries), notes=Notes(packs.loaded()))
+
+
+def judged(
+    target: object,
+    layers: Sequence[Settings],
+    inputs: object | None = None,
+    key: str | None = None,
+    assume_eval: bool = False,
+) -> tuple[Checked, ...]:
+    """The models of a target under layers of settings; the rest as in ``check``."""
+    decided = plan(*layers)
+    with naming(target):
+        models = pick(readers.read(target, inputs), key)
     if assume_eval:
         models = tuple(replace(m, loader_calls_eval="the caller (assume_eval)") for m in models)
-    return Report(
-        tuple(
-            ModelReport(_path(target), model, assess(model, decided.rules, decided.policy))
-            for model in models
-        )
-    )
+    assessed = ((model, assess(model, decided.rules, decided.policy)) for model in models)
+    path = name_of(target)
+    return tuple(Checked(ModelReport(path, model, found), decided) for model, found in assessed)
 
 
 def inspect(target: object, *, inputs: object | None = None) -> tuple[Model, ...]:
@@ -66,10 +78,12 @@ def inspect(target: object, *, inputs: object | None = None) -> tuple[Model, ...
 
     Raises UnreadableModel where there is none.
     """
-    return readers.read(target, inputs)
+    with naming(target):
+        return readers.read(target, inputs)
 
 
-def _path(target: object) -> str:
+def name_of(target: object) -> str:
+    """A target as a report calls it: its path, or what it is."""
     if isinstance(target, str | os.PathLike):
         return os.fspath(target)
     return f"<{type(target).__name__}>"

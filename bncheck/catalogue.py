@@ -18,6 +18,7 @@ from bncheck.model import KINDS, Kind
 
 Check = Callable[..., Iterator[Observation]]
 Scope = Literal["layer", "model"]
+OWN = "bncheck.checks"
 DELIMITER = "+++\n"
 HEADINGS = (
     "What it finds",
@@ -34,7 +35,8 @@ class Rule:
     """One rule: its page's front matter, its text, and the check that it names.
 
     ``train_level`` stands in for ``level`` under the train profile. A finding is dropped where a
-    rule of ``silenced_by`` has found its root cause at the same layer.
+    rule of ``silenced_by`` has found its root cause at the same layer. ``package`` holds the check;
+    ``pack`` names what a rule that is not bncheck's own came with.
     """
 
     id: str
@@ -50,11 +52,17 @@ class Rule:
     train_level: Level | None
     check_name: str
     page: str
+    package: str = OWN
+    pack: str = ""
+
+    def __reduce__(self) -> tuple[Callable[[str], Rule], tuple[str]]:
+        """Another process takes it from its own catalogue."""
+        return _by_id, (self.id,)
 
     @cached_property
     def check(self) -> Check:
         """The function behind the rule; it is imported on first use."""
-        return _resolve(self.check_name)
+        return _resolve(self.package, self.check_name)
 
     @cached_property
     def scope(self) -> Scope:
@@ -95,7 +103,7 @@ class Rule:
         return re.split(r"[.:;](?:\s|$)", self.summary, maxsplit=1)[0]
 
 
-def parse(text: str) -> Rule:
+def parse(text: str, package: str = OWN, pack: str = "") -> Rule:
     """A rule from the text of its page. Raises ValueError or KeyError where the page is wrong."""
     _, front, page = text.split(DELIMITER, 2)
     fields: dict[str, Any] = tomllib.loads(front)
@@ -115,12 +123,25 @@ def parse(text: str) -> Rule:
         train_level=Level(train) if train else None,
         check_name=fields["check"],
         page=page.strip(),
+        package=package,
+        pack=pack,
     )
 
 
 @cache
 def load() -> Mapping[str, Rule]:
-    """All built-in rules by id, in order of id."""
+    """All rules by id: bncheck's own in order of id, then those of packs.
+
+    Raises ConfigurationError where a pack cannot be used.
+    """
+    from bncheck import packs
+
+    return {**own(), **packs.rules()}
+
+
+@cache
+def own() -> Mapping[str, Rule]:
+    """The rules that bncheck brings along, by id and in order of id."""
     pages = (path.read_text("utf-8") for path in sorted(_folder().glob("BN*.md")))
     return {rule.id: rule for rule in map(parse, pages)}
 
@@ -131,6 +152,10 @@ def find(word: str) -> Rule | None:
     return next((r for r in load().values() if wanted in (r.id.lower(), r.name)), None)
 
 
+def _by_id(id: str) -> Rule:
+    return load()[id]
+
+
 def _folder() -> Path:
     """rules/ lies in the package in a wheel, beside it in a checkout."""
     package = Path(__file__).parent
@@ -138,9 +163,9 @@ def _folder() -> Path:
     return installed if installed.is_dir() else package.parent / "rules"
 
 
-def _resolve(name: str) -> Check:
-    """``family:function`` inside bncheck.checks, and nowhere else."""
+def _resolve(package: str, name: str) -> Check:
+    """``family:function`` inside the package, and nowhere else."""
     family, _, function = name.partition(":")
     if not family.isidentifier() or not function.isidentifier():
         raise ValueError(f"no check is named {name!r}")
-    return cast(Check, getattr(import_module(f"bncheck.checks.{family}"), function))
+    return cast(Check, getattr(import_module(f"{package}.{family}"), function))

@@ -7,15 +7,19 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bncheck import __version__, console, crash
+from bncheck import console, crash
 from bncheck.commands import options
 from bncheck.errors import BncheckError
 from bncheck.outcome import FAILED, OK
+from bncheck.reports.formats import FORMATS
 from bncheck.settings import Settings, suggestion
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 GARBAGE_THRESHOLD = 50_000  # new objects between collections; a run makes few cycles
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
@@ -42,6 +46,10 @@ Environment:
   NO_COLOR=1           no colour, also on a terminal
   BNCHECK_TRACEBACK=1  the traceback of a crash
 """
+COMPLETION = """\b
+Shell completion, for ~/.bashrc (or zsh_source, fish_source):
+  eval "$(_BNCHECK_COMPLETE=bash_source bncheck)"
+"""
 
 
 class Commands(click.Group):
@@ -49,14 +57,27 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See click.Group.parse_args."""
+        if ctx.resilient_parsing:  # a shell asks what could follow
+            command = [] if self._begins_well(args, ctx) else ["check"]
+            return super().parse_args(ctx, [*command, *args])
         if not args:
             click.echo(ctx.get_help(), err=True)
             ctx.exit(FAILED)
-        own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
-        if args[0] not in self.commands and args[0] not in own:
+        if not self._begins_well(args, ctx):
             self._refuse_misspelt(args[0], ctx)
             args = ["check", *args]
         return super().parse_args(ctx, args)
+
+    def _begins_well(self, args: list[str], ctx: click.Context) -> bool:
+        own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
+        return not args or args[0] in self.commands or args[0] in own
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Files beside commands: the first word may be a path to check."""
+        from click.shell_completion import CompletionItem
+
+        files = [] if incomplete.startswith("-") else [CompletionItem(incomplete, type="file")]
+        return [*files, *super().shell_complete(ctx, incomplete)]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of their definition."""
@@ -73,9 +94,9 @@ class Commands(click.Group):
     context_settings=CONTEXT,
     options_metavar="",
     subcommand_metavar="[OPTIONS] PATH... | COMMAND ...",
-    epilog=f"{EXIT_CODES}\n{ENVIRONMENT}",
+    epilog=f"{EXIT_CODES}\n{ENVIRONMENT}\n{COMPLETION}",
 )
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@options.VERSION
 def cli() -> None:
     """Check the normalization layers of PyTorch and ONNX model files.
 
@@ -90,6 +111,7 @@ def cli() -> None:
       bncheck fold model.onnx -o out.onnx BatchNorm gone, outputs compared
       bncheck inspect model.pt            every normalization layer, as a table
       bncheck explain BN101               one rule, and how to fix what it finds
+      bncheck init                        a commented configuration to start from
 
     The options of a check are under: bncheck check --help
     """
@@ -97,17 +119,26 @@ def cli() -> None:
 
 @cli.command(epilog=EXIT_CODES)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
-@options.form("text", "json")
+@options.form(*FORMATS)
 @options.OUTPUT
+@options.GITHUB_SUMMARY
 @options.decisions
 @options.key("check")
 @options.CONFIG
+@options.BASELINE
+@options.WRITE_BASELINE
+@options.RULES
+@options.JOBS
 def check(
     paths: tuple[str, ...],
     form: str,
     output: Path | None,
     key: str | None,
     config: Path | None,
+    github_summary: bool,
+    baseline: Path | None,
+    write_baseline: Path | None,
+    jobs: int,
     select: tuple[str, ...],
     **decisions: Any,
 ) -> int:
@@ -115,7 +146,8 @@ def check(
 
     PATH is a file, a folder, which is searched with all its subfolders, or a
     glob such as "runs/**/*.pt". In a folder, what is no model is skipped. The
-    command line wins over the configuration.
+    command line wins over the configuration, which bncheck init begins and
+    which may also suppress findings, file by file, for a reason.
 
     \b
     Examples:
@@ -123,12 +155,17 @@ def check(
       bncheck check weights.pth --require BN101
       bncheck check models/ --format json --output report.json
       bncheck check model.pt --ignore BN7,dead-channels --level BN301=error
+      bncheck check models/ --jobs 2 --write-baseline known.json
+      bncheck check models/ --jobs 2 --baseline known.json
     """
     from bncheck.commands.check import Request
     from bncheck.commands.check import check as run
 
+    if baseline and write_baseline:
+        raise click.UsageError("--write-baseline lists all there is: leave --baseline out")
     settings = Settings(select=select or None, **decisions)
-    return run(Request(paths, settings, form, output, key, config))
+    known = (baseline, write_baseline)
+    return run(Request(paths, settings, form, output, key, config, *known, jobs, github_summary))
 
 
 @cli.command()
@@ -153,7 +190,14 @@ def inspect(model: Path, form: str, key: str | None) -> int:
 @click.option("--no-verify", is_flag=True, help="Do not compare the two models.")
 @options.TOLERANCE
 @options.INPUTS
-@click.option("--trust", is_flag=True, help="Let torch load .pt2 and TorchScript, to compare them.")
+@options.TRUST
+@click.option(
+    "--arch",
+    metavar="MODULE:FACTORY",
+    help="For a file of weights: import MODULE and call FACTORY, which gives the nn.Module that "
+    "they are for. This runs that code.",
+)
+@options.key("fold")
 @click.option("--scale-only", is_flag=True, help="Fold scales alone too; each leaves an Add.")
 @click.option("--require-all", is_flag=True, help="Exit 1 when a BatchNorm stays.")
 @click.option("--report", type=options.FILE, metavar="FILE", help="All that was done, as JSON.")
@@ -165,15 +209,19 @@ def fold(
     tolerance: float | None,
     inputs: Path | None,
     trust: bool,
+    arch: str | None,
+    key: str | None,
     scale_only: bool,
     require_all: bool,
     report: Path | None,
 ) -> int:
-    """Fold the BatchNorms of an ONNX file into the layers around them.
+    """Fold the BatchNorms of a model file into the layers around them.
 
-    The folded model is written beside OUT, compared with the original on
-    random inputs, and takes its name only when no output and no folded place
-    has moved by more than rounding does. What stays is listed with the reason.
+    MODEL is an .onnx, .pt2 or TorchScript file, a file of weights (with
+    --arch), or a pickled module (with --trust); OUT is of the same format. The
+    folded model is written beside OUT, compared with the original on random
+    inputs, and takes its name only when no output and no folded place has
+    moved by more than rounding does. What stays is listed with the reason.
 
     \b
     Examples:
@@ -181,15 +229,17 @@ def fold(
       bncheck fold resnet.onnx --dry-run
       bncheck fold bert.onnx -o out.onnx --inputs batch.npz
       bncheck fold program.pt2 -o folded.pt2 --trust
+      bncheck fold weights.pth -o folded.pth --arch mypackage.nets:resnet18
     """
     from bncheck.commands.fold import fold as run
+    from bncheck.commands.fold import unwritten
     from bncheck.folding.options import Options
 
     if output is None and not dry_run:
         raise click.UsageError("give the name of the folded model: -o OUT, or --dry-run")
-    target = output or model.with_name(f"{model.stem}.folded{model.suffix}")
+    target = unwritten(model) if output is None or dry_run else output
     wanted = not no_verify and not dry_run
-    decided = Options(wanted, tolerance, inputs, scale_only, dry_run, trust)
+    decided = Options(wanted, tolerance, inputs, scale_only, dry_run, trust, arch, key)
     return run(model, target, decided, report, require_all)
 
 
@@ -198,23 +248,39 @@ def fold(
 @click.argument("folded", metavar="FOLDED", type=options.FILE)
 @options.TOLERANCE
 @options.INPUTS
+@options.TRUST
 @options.form("text", "json")
 def verify(
-    original: Path, folded: Path, tolerance: float | None, inputs: Path | None, form: str
+    original: Path,
+    folded: Path,
+    tolerance: float | None,
+    inputs: Path | None,
+    trust: bool,
+    form: str,
 ) -> int:
-    """Judge a fold made by any tool: do two ONNX files compute the same?
+    """Judge a fold made by any tool: do two model files compute the same?
 
-    Both run on the same random inputs. Every output is compared, and inside
-    every BatchNorm whose value the folded model still makes under its name.
+    Both run on the same random inputs, and every output is compared; of two
+    ONNX files also every BatchNorm inside whose value the folded one still
+    makes under its name. The two may be of different formats, where they take
+    their inputs and give their outputs in the same order.
+
+    \b
+    Examples:
+      bncheck verify resnet.onnx slim.onnx
+      bncheck verify resnet.pt2 resnet.onnx --trust
     """
     from bncheck.commands.fold import verify as run
     from bncheck.folding.options import Options
 
-    return run(original, folded, Options(True, tolerance, inputs), form)
+    return run(original, folded, Options(True, tolerance, inputs, trust=trust), form)
 
 
 @cli.command()
-@click.argument("words", metavar="RULE...", nargs=-1, required=True)
+@click.argument(
+    "words", metavar="RULE...", nargs=-1, required=True, shell_complete=options.complete_rules
+)
+@options.RULES
 def explain(words: tuple[str, ...]) -> int:
     """Explain rules, given by id or by name.
 
@@ -229,11 +295,25 @@ def explain(words: tuple[str, ...]) -> int:
 
 @cli.command()
 @options.form("table", "json")
+@options.RULES
 def rules(form: str) -> int:
     """List all rules."""
     from bncheck.commands.rules import rules as run
 
     return run(form)
+
+
+@cli.command()
+@click.argument("folder", default=".", type=options.FILE)
+def init(folder: Path) -> int:
+    """Write a commented configuration to start from.
+
+    It is bncheck.toml in FOLDER, the root of a project, by default the current
+    folder. A configuration that is there already is left alone.
+    """
+    from bncheck.commands.init import init as run
+
+    return run(folder)
 
 
 def process() -> int:
@@ -259,13 +339,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # click's own: a closed pipe, shell completion
         return FAILED if stop.code else OK
     except Exception as error:
-        _tell_of_crash(error)
+        crash.show_traceback(error)
+        console.message(crash.one_line(error))
     return FAILED
-
-
-def _tell_of_crash(error: Exception) -> None:
-    if crash.wants_traceback():
-        from traceback import print_exc
-
-        print_exc()
-    console.message(crash.one_line(error))

@@ -16,3 +16,11 @@ def one_line(error: Exception) -> str:
     """What happened, and what to do about it."""
     what = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
     return f"bncheck itself failed ({what}); please report it, with {TRACEBACK}=1"
+
+
+def show_traceback(error: Exception) -> None:
+    """The whole story on stderr, where the user asked for it."""
+    if wants_traceback():
+        from traceback import print_exception
+
+        print_exception(error)

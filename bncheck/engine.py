@@ -8,6 +8,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from bncheck.catalogue import Rule
+from bncheck.errors import BncheckError
 from bncheck.facts import Evidence, UnknownFact
 from bncheck.finding import Finding, Level, NotAssessed, Observation
 from bncheck.model import BATCH_KINDS, Kind, Model, NormLayer
@@ -86,7 +87,16 @@ class _Run(NamedTuple):
                 seen.extend(_Sighting(name, o) for o in self._call(target))
             except UnknownFact as error:
                 missing.append(NotAssessed(self.rule.id, name, error.unknown))
+            except Exception as error:
+                if self.rule.pack and not isinstance(error, BncheckError):
+                    raise self._blamed(error) from error
+                raise
         return seen, _merged(missing, len(targets)), len(missing) < max(len(targets), 1)
+
+    def _blamed(self, error: Exception) -> BncheckError:
+        """What a rule of a pack does wrong is for its authors."""
+        what = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return BncheckError(f"{self.rule.id} of {self.rule.pack} failed ({what})")
 
     def _targets(self) -> Sequence[NormLayer | Model]:
         if self.rule.scope == "model":

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BncheckError(Exception):
     """The base of all errors that a caller may want to catch."""
 
 
 class UnreadableModel(BncheckError):
-    """A file (or live object) that cannot be read as a model; the reason is one line to act on."""
+    """A file (or live object) that cannot be read as a model; the reason is one line to act on.
+
+    ``path`` is the file where a caller gave one.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.path: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" if self.path else self.reason
 
 
 class NotAModel(UnreadableModel):
@@ -21,6 +32,17 @@ class NotAModel(UnreadableModel):
 
 class ConfigurationError(BncheckError):
     """Options or a configuration file that cannot be used."""
+
+
+@contextmanager
+def naming(target: object) -> Iterator[None]:
+    """Let an UnreadableModel say which file it is about, where the target is a path."""
+    try:
+        yield
+    except UnreadableModel as error:
+        if isinstance(target, str | os.PathLike):
+            error.path = os.fsdecode(target)
+        raise
 
 
 class UnhealthyModel(BncheckError):

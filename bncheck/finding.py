@@ -40,7 +40,10 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An observation under its rule, at its layer (None: the whole model), at its level."""
+    """An observation under its rule, at its layer (None: the whole model), at its level.
+
+    ``suppression`` says why a suppressed one does not count.
+    """
 
     rule: str
     name: str
@@ -50,6 +53,7 @@ class Finding:
     evidence: Mapping[str, object]
     fix: str
     suppressed: bool = False
+    suppression: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from bncheck.finding import Level, NotAssessed
-from bncheck.report import ModelReport, Report, Unreadable
+from bncheck.report import NO_NOTES, ModelReport, Notes, Report, Unreadable
 from bncheck.settings import FailOn, Plan
 
 OK, FINDINGS, FAILED = 0, 1, 2
@@ -42,6 +42,7 @@ class Outcome:
 
     entries: tuple[Entry, ...]
     fail_on: FailOn = "error"
+    notes: Notes = NO_NOTES
 
     @cached_property
     def report(self) -> Report:
@@ -50,6 +51,7 @@ class Outcome:
         return Report(
             tuple(file for file in files if not isinstance(file, Skipped)),
             tuple(entry.path for entry in self.entries if isinstance(entry, Skipped)),
+            self.notes,
         )
 
     @cached_property

@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bncheck.engine import Assessment
 from bncheck.errors import UnhealthyModel
 from bncheck.finding import Finding, Level, NotAssessed
 from bncheck.model import Model, NormLayer
 from bncheck.tensor import Tensor
+
+if TYPE_CHECKING:
+    from bncheck.baseline import Kept
+    from bncheck.packs import Pack
+    from bncheck.suppressions import Use
 
 SCHEMA_VERSION = 1
 Verdict = Literal["ok", "findings", "no-batchnorm", "unreadable"]
@@ -94,12 +99,24 @@ class Unreadable(NamedTuple):
         }
 
 
+class Notes(NamedTuple):
+    """What a run says of itself: rules that are not bncheck's own, and what came of exceptions."""
+
+    packs: tuple[Pack, ...] = ()
+    suppressions: tuple[Use, ...] = ()
+    baselines: tuple[Kept, ...] = ()
+
+
+NO_NOTES = Notes()
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """All that a run has to say. ``skipped``: what lay in a folder and is no model."""
 
     files: tuple[ModelReport | Unreadable, ...]
     skipped: tuple[str, ...] = ()
+    notes: Notes = NO_NOTES
 
     @property
     def models(self) -> tuple[ModelReport, ...]:
@@ -147,11 +164,14 @@ class Report:
         """The documented JSON shape, schema_version 1; NaN and infinity are strings."""
         from bncheck import __version__
 
+        packs = [pack.to_dict() for pack in self.notes.packs]
         return {
             "schema_version": SCHEMA_VERSION,
-            "tool": {"name": "bncheck", "version": __version__},
+            "tool": {"name": "bncheck", "version": __version__, "packs": packs},
             "files": [file.to_dict() for file in self.files],
             "skipped": list(self.skipped),
+            "suppressions": [use.to_dict() for use in self.notes.suppressions],
+            "baselines": [kept.to_dict() for kept in self.notes.baselines],
             "summary": self.summary(),
         }
 
@@ -199,6 +219,7 @@ def _finding_to_dict(finding: Finding) -> dict[str, object]:
         "evidence": plain(finding.evidence),
         "fix": finding.fix,
         "suppressed": finding.suppressed,
+        "suppression": finding.suppression or None,
     }
 
 

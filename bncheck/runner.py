@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from bncheck import crash, readers
+from bncheck.condensed import Detail, condensed
 from bncheck.discover import Candidate
 from bncheck.engine import assess
-from bncheck.errors import NotAModel, UnreadableModel
+from bncheck.errors import BncheckError, NotAModel, UnreadableModel
 from bncheck.model import Model
 from bncheck.outcome import Checked, Entry, Skipped
 from bncheck.report import ModelReport, Unreadable
@@ -24,13 +25,31 @@ class Job(NamedTuple):
     assumed_eval: str | None = None
 
 
-def run(jobs: Iterable[Job], key: str | None = None) -> Iterator[Entry]:
-    """Check file after file; whatever is wrong with one is an entry and hides no other."""
-    for job in jobs:
-        yield from _guarded(str(job.candidate.path), _check(job, key))
+class Way(NamedTuple):
+    """How files are checked: which model of each, and how much of it is kept for the report."""
+
+    key: str | None = None
+    detail: Detail = Detail.FACTS
 
 
-def _check(job: Job, key: str | None) -> Iterator[Entry]:
+def run(jobs: Sequence[Job], way: Way, processes: int = 1) -> Iterator[tuple[Entry, ...]]:
+    """Check file after file, the entries of each together and in the order of the jobs.
+
+    Whatever is wrong with one is an entry and hides no other.
+    """
+    if min(processes, len(jobs)) < 2:
+        return (entries(job, way) for job in jobs)
+    from bncheck import workers
+
+    return workers.run(jobs, way, processes)
+
+
+def entries(job: Job, way: Way) -> tuple[Entry, ...]:
+    """What comes of one file: an entry for each of its models."""
+    return tuple(_guarded(str(job.candidate.path), _check(job, way)))
+
+
+def _check(job: Job, way: Way) -> Iterator[Entry]:
     candidate = job.candidate
     path = str(candidate.path)
     if candidate.problem:
@@ -42,23 +61,24 @@ def _check(job: Job, key: str | None) -> Iterator[Entry]:
             raise
         yield Skipped(path)
         return
-    for model in pick(models, key):
-        yield from _guarded(path, _judged(job, model))
+    for model in pick(models, way.key):
+        yield from _guarded(path, _judged(job, model, way.detail))
 
 
-def _judged(job: Job, model: Model) -> Iterator[Checked]:
+def _judged(job: Job, model: Model, detail: Detail) -> Iterator[Checked]:
     if job.assumed_eval and not model.loader_calls_eval:
         model = replace(model, loader_calls_eval=job.assumed_eval)
     assessment = assess(model, job.plan.rules, job.plan.policy)
-    yield Checked(ModelReport(str(job.candidate.path), model, assessment), job.plan)
+    report = ModelReport(str(job.candidate.path), condensed(model, detail), assessment)
+    yield Checked(report, job.plan)
 
 
 def _guarded(path: str, work: Iterator[Entry]) -> Iterator[Entry]:
     """The entries of lazy work, up to where it fails; the failure is the last."""
     try:
         yield from work
-    except UnreadableModel as error:
-        yield Unreadable(path, error.reason)
+    except BncheckError as error:
+        yield Unreadable(path, str(error))
     except Exception as error:
         if crash.wants_traceback():
             raise

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from bncheck import catalogue
 from bncheck.catalogue import Rule
 from bncheck.engine import Policy
 from bncheck.errors import ConfigurationError
 from bncheck.finding import Level
+
+if TYPE_CHECKING:
+    from bncheck.suppressions import Suppression
 
 ProfileChoice = Literal["auto", "deploy", "train"]
 FailOn = Literal["error", "warning", "info", "never"]
@@ -30,17 +33,19 @@ class Settings:
     ``select``, ``ignore`` and ``require`` hold rule ids, names, prefixes ("BN2") or "ALL";
     ``preview`` is for rules that are tried out: without it they run where named by id or name only.
     ``levels`` and ``options`` are keyed by rule id. ``assume_eval`` is true, or path patterns
-    relative to the folder of ``file``.
+    relative to the folder of ``file``, as ``baseline`` and the patterns of ``suppressions`` are.
     """
 
     select: tuple[str, ...] | None = None
     ignore: tuple[str, ...] = ()
+    suppressions: tuple[Suppression, ...] = ()
     require: tuple[str, ...] = ()
     profile: ProfileChoice | None = None
     preview: bool | None = None
     levels: Mapping[str, Level] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     assume_eval: bool | tuple[str, ...] = False
+    baseline: str | None = None
     fail_on: FailOn | None = None
     show: Show | None = None
     file: Path | None = None
@@ -52,6 +57,9 @@ class Plan(NamedTuple):
     rules: tuple[Rule, ...]
     policy: Policy
     required: frozenset[str] = frozenset()
+    suppressions: tuple[Suppression, ...] = ()
+    file: Path | None = None  # the configuration, in whose folder the suppressions hold
+    baseline: Path | None = None
 
 
 def plan(*layers: Settings) -> Plan:
@@ -71,7 +79,11 @@ def plan(*layers: Settings) -> Plan:
     if not chosen:
         raise ConfigurationError("no rule is left to run: everything is ignored")
     rules = tuple(rule for rule in catalogue.load().values() if rule.id in chosen)
-    return Plan(rules, _policy(layers), required)
+    suppressions = tuple(each for layer in layers for each in layer.suppressions)
+    file = next((layer.file for layer in layers if layer.file), None)
+    known = [each.file.parent / each.baseline for each in layers if each.file and each.baseline]
+    baseline = known[-1] if known else None
+    return Plan(rules, _policy(layers), required, suppressions, file, baseline)
 
 
 def _previews(layers: Iterable[Settings]) -> frozenset[str]:

@@ -50,6 +50,11 @@ class TestCheck:
         assert "BN101" in {each.rule for each in report.not_assessed}
         report.raise_for("warning")
 
+    @pytest.mark.parametrize("function", [bncheck.check, bncheck.inspect])
+    def test_an_unreadable_file_is_named(self, function, tmp_path):
+        with pytest.raises(bncheck.UnreadableModel, match=r"gone\.pt: does not exist"):
+            function(tmp_path / "gone.pt")
+
     def test_broken(self, weights):
         path = weights((-0.1, 1.0))
         report = bncheck.check(path)

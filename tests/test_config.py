@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from bncheck import catalogue
-from bncheck.config import Configurations, assumed_eval, option_value, read
+from bncheck.config import Configurations, assumed_eval, read
 from bncheck.errors import ConfigurationError
 from bncheck.finding import Level
+from bncheck.values import option_value
 
 
 def write(path: Path, text: str) -> Path:
@@ -30,6 +31,7 @@ def test_every_key(tmp_path: Path) -> None:
             fail-on = "warning"
             show = "info"
             assume-eval = ["checkpoints/**"]
+            baseline = "ci/known.json"
             [level]
             BN301 = "error"
             dead-channels = "warning"
@@ -45,6 +47,7 @@ def test_every_key(tmp_path: Path) -> None:
     assert settings.require == ("BN101",)
     assert (settings.profile, settings.fail_on, settings.show) == ("deploy", "warning", "info")
     assert settings.assume_eval == ("checkpoints/**",)
+    assert settings.baseline == "ci/known.json"
     assert settings.levels == {"BN301": Level.ERROR, "BN207": Level.WARNING}
     assert settings.options == {"BN207": {"threshold": 1.0}, "BN301": {"warn": 2}}
 
@@ -71,6 +74,8 @@ def test_every_key(tmp_path: Path) -> None:
         ("rules.BN301.warn = 2.5", "BN301.warn must be an integer, not 2.5"),
         ("rules.BN207 = 3", "rules: must be a table, not 3"),
         ("select = [", "is no valid TOML"),
+        ("baseline = 1", "baseline: must be a string"),
+        ("baseline = '/etc/passwd'", "baseline: '/etc/passwd' leads out of the folder"),
     ],
 )
 def test_a_mistake_is_named_with_file_and_key(tmp_path: Path, text: str, said: str) -> None:

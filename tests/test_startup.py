@@ -14,6 +14,7 @@ import bncheck
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 HEAVY = {"torch", "onnx", "onnxruntime", "numpy", "tabulate", "pickle", "safetensors"}
+HEAVY |= {"jinja2", "junitparser", "markdown_it", "multiprocessing"}
 FILES = {
     "module": "BN101-training-mode/good-module.pt",
     "state_dict": "BN202-negative-variance/good-state-dict.pt",

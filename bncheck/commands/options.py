@@ -66,8 +66,24 @@ def key(verb: str) -> Callable[[Command], Command]:
     )
 
 
+def complete_rules(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    """The ids and names of rules that go on so, after the last comma."""
+    from bncheck import catalogue
+
+    before, comma, last = incomplete.rpartition(",")
+    words = (word for rule in catalogue.load().values() for word in (rule.id, rule.name))
+    return [before + comma + word for word in words if word.lower().startswith(last.lower())]
+
+
 def _rule_list(name: str, text: str) -> Callable[[Command], Command]:
-    return click.option(name, metavar="RULE,...", multiple=True, callback=_each(_rules), help=text)
+    return click.option(
+        name,
+        metavar="RULE,...",
+        multiple=True,
+        callback=_each(_rules),
+        shell_complete=complete_rules,
+        help=text,
+    )
 
 
 OUTPUT = click.option(
@@ -75,6 +91,11 @@ OUTPUT = click.option(
     type=FILE,
     metavar="FILE",
     help="Write the report to FILE, which is replaced only by a whole report.  [default: stdout]",
+)
+GITHUB_SUMMARY = click.option(
+    "--github-summary",
+    is_flag=True,
+    help="Add a summary in Markdown to the job's page: to the file $GITHUB_STEP_SUMMARY.",
 )
 CONFIG = click.option(
     "--config",
@@ -132,6 +153,61 @@ def decisions(command: Command) -> Command:
     return command
 
 
+def _show_version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from bncheck.commands.version import version
+
+        ctx.exit(version())
+
+
+VERSION = click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version, and which optional parts are installed.",
+)
+
+
+def _use_rules(ctx: click.Context, option: click.Parameter, folders: Sequence[Path]) -> None:
+    from bncheck import packs
+
+    ctx.call_on_close(packs.forget)
+    for folder in folders:
+        packs.use(folder)
+
+
+RULES = click.option(
+    "--rules",
+    type=FILE,
+    metavar="DIR",
+    multiple=True,
+    is_eager=True,  # the rules must be known where other options name them
+    expose_value=False,
+    callback=_use_rules,
+    help="Add the rules of a folder: pages, and modules with their checks. This runs that code.",
+)
+BASELINE = click.option(
+    "--baseline",
+    type=FILE,
+    metavar="FILE",
+    help="Suppress the findings that FILE lists, and say which of them are gone.",
+)
+WRITE_BASELINE = click.option(
+    "--write-baseline",
+    type=FILE,
+    metavar="FILE",
+    help="Write what speaks against the models to FILE: from now on only new findings count.",
+)
+JOBS = click.option(
+    "--jobs",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Check N files at once, each in a process; 0: as many as there are cores.",
+)
 TOLERANCE = click.option(
     "--tolerance",
     type=click.FloatRange(min=0, min_open=True),
@@ -140,4 +216,9 @@ TOLERANCE = click.option(
 )
 INPUTS = click.option(
     "--inputs", type=FILE, metavar="NPZ", help="An array for each input, instead of random ones."
+)
+TRUST = click.option(
+    "--trust",
+    is_flag=True,
+    help="Let torch load .pt2, TorchScript and pickled modules, which may run code from them.",
 )

@@ -49,6 +49,7 @@ def _entry(rule: Rule) -> dict[str, object]:
         "default": rule.default,
         "status": rule.status,
         "since": rule.since,
+        "pack": rule.pack or None,
         "options": {name: option.default for name, option in rule.options.items()},
         "summary": rule.summary,
         "fix": rule.fix,

@@ -33,6 +33,7 @@ FLAGS = {
     "requires_grad": True,
     "calls": (),
 }
+NO_STATISTICS = {"has_running_stats": False, "running_mean": None, "running_var": None}
 NO_FLAGS = {
     name: Unknown(name, "a state_dict holds none", "check the exported .onnx") for name in FLAGS
 }
@@ -68,6 +69,7 @@ MODELS: dict[str, Callable[[], tuple[Model, ...]]] = {
     "weights": lambda: (weights(),),
     "training": lambda: (model(layer("bn1", training=True), layer("bn2", training=True)),),
     "negative": lambda: (model(layer("bn1", running_var=constant(-0.1, (4,)))),),
+    "untracked": lambda: (model(layer("bn1", training=True, **NO_STATISTICS)),),
     "convention": lambda: (model(layer("bn1", momentum=0.9)),),
     "dead": lambda: (model(layer("bn1", running_var=constant(1e-20, (4,)))),),
     "several": lambda: (

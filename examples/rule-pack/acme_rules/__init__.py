@@ -1,0 +1,1 @@
+"""Rules for models that run on the Acme accelerator."""
