@@ -35,6 +35,7 @@ highlight_language = "text"
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 PLACEHOLDER = re.compile(r"^<!-- (\w+)(?:: (.+?))? -->$", re.MULTILINE)
+LOCAL = re.compile(r"\[([^]]+)\]\((?!https?:|#)[^)]+\)")
 RULE = re.compile(r"\bBN\d{3}\b")
 FAMILIES = {
     "1": "Mode",
@@ -140,11 +141,11 @@ def _links(text: str, page: Rule) -> str:
 
 
 def _of_readme(heading: str) -> str:
-    """A section of the README, without its heading."""
+    """A section of the README, without its heading, and without links to files beside it."""
     _, found, rest = README.read_text("utf-8").partition(f"\n## {heading}\n")
     if not found:
         raise ValueError(f"the README has no section {heading!r}")
-    return rest.partition("\n## ")[0].strip()
+    return LOCAL.sub(r"\1", rest.partition("\n## ")[0].strip())
 
 
 def _help(name: str) -> str:
@@ -166,4 +167,9 @@ def _reasons(_: str) -> str:
     return "\n".join(["| reason | it stays since |", "|---|---|", *rows])
 
 
-_MAKERS = {"readme": _of_readme, "help": _helps, "reasons": _reasons}
+def _of_file(name: str) -> str:
+    """A file of the repository, without its title."""
+    return (README.parent / name).read_text("utf-8").partition("\n")[2].strip()
+
+
+_MAKERS = {"file": _of_file, "readme": _of_readme, "help": _helps, "reasons": _reasons}
