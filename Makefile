@@ -11,7 +11,7 @@ $(BIN)/bncheck: pyproject.toml
 	@touch $@
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 lint: install
 	$(BIN)/ruff check .

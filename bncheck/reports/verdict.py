@@ -79,7 +79,8 @@ def _gating(checked: Checked, style: Style) -> frozenset[str]:
     def level(rule: Rule) -> Level:
         return levels.get(rule.id) or rule.capped(rule.level, profile)
 
-    grave = (rule.id for rule in checked.plan.rules if level(rule).rank >= style.gate.rank)
+    least = style.gate.rank
+    grave = (rule.id for rule in checked.plan.rules if level(rule).rank >= least)
     return checked.plan.required.union(grave)
 
 
