@@ -17,6 +17,8 @@ from bncheck.moments.roots import Roots
 from bncheck.moments.space import SEVERAL, Sizes
 
 WHAT = "mean of the input"
+NO_SIZE = Unknown(WHAT, "zeros around an image matter much, and its size is not known")
+MOST_DOUBT = 1.0  # standard deviations that the zeros around an image of unknown size may add
 MOST_HELD = 2**25  # numbers at a time
 _KEPT: WeakKeyDictionary[Graph, Mapping[Node, Prediction | Unknown]] = WeakKeyDictionary()
 
@@ -34,7 +36,7 @@ class Prediction:
 
         Where the size of space is not known, it is taken to be the one at which it is off least.
         The smaller that is, the less are zeros in proportion to it: as much as the next power of
-        1 / size may add is no miss.
+        1 / size may add is no miss. Raises UnknownFact where that is more than the mean can tell.
         """
         miss = (self.mean - mean) / deviation
         if self.fringe is None:
@@ -44,6 +46,8 @@ class Prediction:
         strength = effect[known] @ effect[known]
         inverse = -(miss[known] @ effect[known]) / strength if strength > 0 else 0.0
         inverse = min(max(inverse, 0.0), 1.0)
+        if inverse**2 * np.sqrt(strength / max(known.sum(), 1)) > MOST_DOUBT:
+            raise UnknownFact(NO_SIZE)
         off = miss + inverse * effect
         return np.sign(off) * np.maximum(np.abs(off) - inverse**2 * np.abs(effect), 0.0)
 

@@ -223,6 +223,15 @@ def test_a_size_that_is_not_known_is_found(make: Any, size: int, kernel: int) ->
     assert max(abs(found.misses(np.array(known), np.ones(4)))) < far / 3
 
 
+def test_zeros_that_matter_more_than_the_size_tells(make: Any) -> None:
+    """Of an image of unknown size, whose border is most of it, the mean is not known."""
+    fringe = np.array([12.0, -11.0, 9.0, -10.0])
+    with pytest.raises(UnknownFact, match="its size is not known"):
+        Prediction(np.zeros(4), fringe).misses(0.6 * fringe, np.ones(4))
+    small = Prediction(np.zeros(4), fringe / 10)
+    assert max(abs(small.misses(0.06 * fringe, np.ones(4)))) < 0.1
+
+
 def test_a_window_that_sees_mostly_padding_is_open(make: Any) -> None:
     """At each of the four places it sees other taps: what is the mean there is not known."""
     weight = np.ones((4, 4, 5, 5))
