@@ -19,7 +19,7 @@ def table() -> str:
     rows = [
         f"| [{rule.id}](rules/{rule.id}-{rule.name}.md) | {rule.name} | {rule.level} "
         f"| {rule.headline} |"
-        for rule in catalogue.load().values()
+        for rule in catalogue.own().values()
     ]
     return "\n".join(["", "| | rule | level | what it finds |", "|---|---|---|---|", *rows, "", ""])
 

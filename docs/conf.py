@@ -60,7 +60,7 @@ def _write_rules() -> None:
     folder = HERE / "rules"
     folder.mkdir(exist_ok=True)
     pages = {"index.md": _index()}
-    pages |= {_file(rule): _page(rule) for rule in catalogue.load().values()}
+    pages |= {_file(rule): _page(rule) for rule in catalogue.own().values()}
     for old in folder.glob("*.md"):
         if old.name not in pages:
             old.unlink()
@@ -80,13 +80,13 @@ def _file(rule: Rule) -> str:
 
 
 def _index() -> str:
-    names = [_file(rule).removesuffix(".md") for rule in catalogue.load().values()]
+    names = [_file(rule).removesuffix(".md") for rule in catalogue.own().values()]
     contents = ["```{toctree}", ":hidden:", "", *names, "```"]
     return "\n".join(["# Rules", "", *_families(), *contents, ""])
 
 
 def _families() -> Iterator[str]:
-    rules = catalogue.load().values()
+    rules = catalogue.own().values()
     for digit, title in FAMILIES.items():
         members = [rule for rule in rules if rule.id[2] == digit]
         if members:
@@ -131,7 +131,7 @@ def _linked(text: str, page: Rule) -> str:
 
 
 def _links(text: str, page: Rule) -> str:
-    known = catalogue.load()
+    known = catalogue.own()
 
     def link(found: re.Match[str]) -> str:
         rule = known.get(found[0])
