@@ -74,12 +74,14 @@ class Numbers:
         if key in self._waiting:
             return self._waiting.pop(key)
         made = self._arrays(new.node)
-        for role, array in made.items():
-            if role == "bias" != new.role and array.nbytes <= SMALL:
-                dtype = self._form(new.node, role)[1]
-                self._waiting[id(new.node), role] = self._rounded(new.node, array, dtype)
+        if new.role != "bias" and "bias" in made and made["bias"].nbytes <= SMALL:
+            self._wait(new.node, made["bias"])
         array = made[new.role].T if new.transposed else made[new.role]
         return self._rounded(new.node, array, new.dtype)
+
+    def _wait(self, node: Node, bias: Array) -> None:
+        """Keep what came of the weight until it is asked for."""
+        self._waiting[id(node), "bias"] = self._rounded(node, bias, self._form(node, "bias")[1])
 
     def _arrays(self, node: Node) -> Mapping[str, Array]:
         return new_parameters(node, self._plan.steps[id(node)])

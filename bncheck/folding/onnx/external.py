@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from bncheck.errors import CannotFold
+from bncheck.folding.numbers import NewTensor
 from bncheck.folding.onnx import messages
 from bncheck.folding.onnx.file import OnnxFile
-from bncheck.folding.onnx.numbers import NewTensor
 from bncheck.folding.onnx.places import Place, place_of, sibling_of
 from bncheck.folding.onnx.rewrite import Rewrite
 from bncheck.folding.onnx.wire import COPIED_AT_ONCE, Edits, Piece
@@ -54,7 +54,7 @@ class DataFile:
         for offset, held in self._parts:
             yield bytes(offset - at)
             at = offset
-            parts = rewrite.numbers.make(held) if isinstance(held, NewTensor) else self._read(held)
+            parts = rewrite.numbers.parts(held) if isinstance(held, NewTensor) else self._read(held)
             for part in parts:
                 yield part
                 at += len(part)

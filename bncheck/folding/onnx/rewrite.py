@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from bncheck.folding.numbers import NewTensor
 from bncheck.folding.onnx import messages
 from bncheck.folding.onnx.file import FIRST_IR_WITH_FREE_INITIALIZERS, OnnxFile
 from bncheck.folding.onnx.naming import naming
-from bncheck.folding.onnx.numbers import NewTensor, Numbers
+from bncheck.folding.onnx.numbers import OnnxNumbers
 from bncheck.folding.onnx.wire import Edits, Late, Piece, message
 from bncheck.folding.plan import FoldPlan
 from bncheck.folding.shapes import shapes
@@ -37,7 +38,7 @@ class Rewrite:
 
     def __init__(self, file: OnnxFile, plan: FoldPlan) -> None:
         self.file = file
-        self.numbers = Numbers(file, plan, shapes(file.graph) if plan.sums else {})
+        self.numbers = OnnxNumbers(file, plan, shapes(file.graph) if plan.sums else {})
         self.in_place: dict[str, NewTensor] = {}
         self.added: dict[str, NewTensor] = {}
         self.dropped: set[str] = set()
@@ -206,7 +207,7 @@ class Rewrite:
 
     def inline(self, name: str, new: NewTensor) -> list[Piece]:
         """A TensorProto that holds its values itself."""
-        values = Late(new.nbytes, partial(self.numbers.make, new))
+        values = Late(new.nbytes, partial(self.numbers.parts, new))
         return messages.tensor(name, new.shape, new.dtype, messages.raw(values))
 
     def initializer(self, pieces: list[Piece]) -> list[Piece]:
