@@ -89,7 +89,9 @@ def _tables(part: str, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     from benchmarks.folding import summary
 
     tools = PARTS[part]
-    text = "\n\n".join(filter(None, (summary.summary(rows, tools), summary.failures(rows, tools))))
+    goals = summary.goals(rows, tools) if part == "files" else ""
+    texts = summary.summary(rows, tools), goals, summary.failures(rows, tools)
+    text = "\n\n".join(filter(None, texts))
     yield f"folding {part}", text
     yield f"folding {part} by network", summary.by_network(rows, tools)
 

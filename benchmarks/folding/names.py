@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 PYTORCHCV = [
-    "alexnetb",
     "bn_vgg11",
     "resnet18",
     "resnet50",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from statistics import mean
 
 from benchmarks import tables
 from benchmarks.folding.outcomes import Outcome, Row
 
+FOLDER = re.compile(r"/\S+/")  # a temporary one
 HEADERS = (
     "tool",
     "removed",
@@ -39,7 +41,7 @@ def by_network(rows: Sequence[Row], tools: Sequence[str]) -> str:
 def failures(rows: Sequence[Row], tools: Sequence[str]) -> str:
     """Why a tool failed, a line each; empty where none did."""
     found = [
-        f"- {tool}, {row.name}: {row.outcomes[tool].failure[:200]}"
+        f"- {tool}, {row.name}: {FOLDER.sub('', row.outcomes[tool].failure)[:200]}"
         for tool in tools
         for row in rows
         if row.outcomes[tool].failure
@@ -49,20 +51,86 @@ def failures(rows: Sequence[Row], tools: Sequence[str]) -> str:
 
 def _total(rows: Sequence[Row], tool: str, total: int) -> tuple[str, ...]:
     outcomes = [row.outcomes[tool] for row in rows]
-    ratios = [
-        row.outcomes[tool].quality.error / row.before.error for row in rows if _is_good(row, tool)
-    ]
     removed = total - sum(row.left(tool) for row in rows)
     peaks = [outcome.resident for outcome in outcomes if outcome.resident is not None]
     return (
         tool,
         f"{removed} ({removed / max(total, 1):.1%})",
-        str(sum(o.quality is not None and o.quality.is_wrong for o in outcomes)),
+        str(sum(_is_wrong(row, tool) for row in rows)),
         str(sum(o.quality is None for o in outcomes)),
-        f"{_geometric_mean(ratios):.3f}",
-        f"{sum(o.cpu for o in outcomes if o.quality is not None):.1f}",
+        f"{_error(rows, tool):.3f}",
+        f"{_cpu(rows, tool):.1f}",
         f"{max(peaks) / tables.MIB:,.0f}" if peaks else "-",
     )
+
+
+def goals(rows: Sequence[Row], tools: Sequence[str]) -> str:
+    """What was aimed at with files: the first two tools are bncheck's, the last folds nothing."""
+    proved, plain, *peers = tools[:-1]
+    fewer = [row.name for row in rows if row.left(proved) > min(row.left(t) for t in peers)]
+    best = max(peers, key=lambda tool: -sum(row.left(tool) for row in rows))
+    bad = sum(
+        _is_wrong(row, tool) or not row.outcomes[tool].quality
+        for row in rows
+        for tool in (proved, plain)
+    )
+    mine, theirs = (
+        _error(rows, tool) for tool in (proved, min(peers, key=lambda t: _error(rows, t)))
+    )
+    ratios = {
+        tool: _cpu(rows, tool) / min(_cpu(rows, peer) for peer in peers) for tool in (proved, plain)
+    }
+    memory = max(row.outcomes[plain].resident or 0 for row in rows) / tables.MIB
+    return tables.goals(
+        [
+            tables.Goal(
+                "more removed than by the best peer",
+                f"{_share(rows, proved):.1%} to {_share(rows, best):.1%}, {best}",
+                _share(rows, proved) > _share(rows, best),
+            ),
+            tables.Goal("never fewer than any peer", ", ".join(fewer) or "none", not fewer),
+            tables.Goal("nothing wrong, no failure", str(bad), not bad),
+            tables.Goal(
+                "rms error at or below the best peer's",
+                f"{mine:.3f} to {theirs:.3f}",
+                mine <= theirs,
+            ),
+            tables.Goal(
+                "CPU time at most the fastest peer's, without proof",
+                f"{ratios[plain]:.2f} of it",
+                ratios[plain] <= 1,
+            ),
+            tables.Goal(
+                "CPU time at most twice the fastest peer's, with proof",
+                f"{ratios[proved]:.1f} of it",
+                ratios[proved] <= 2,
+            ),
+            tables.Goal("peak at most 100 MiB, without proof", f"{memory:.0f} MiB", memory <= 100),
+        ]
+    )
+
+
+def _cpu(rows: Sequence[Row], tool: str) -> float:
+    return sum(row.outcomes[tool].cpu for row in rows if row.outcomes[tool].quality)
+
+
+def _share(rows: Sequence[Row], tool: str) -> float:
+    """Of all BatchNorms, those that are gone."""
+    return 1 - sum(row.left(tool) for row in rows) / sum(row.before.batch_norms for row in rows)
+
+
+def _error(rows: Sequence[Row], tool: str) -> float:
+    """The geometric mean over networks of the rms error, as a ratio to that of the unfolded."""
+    found = [row.outcomes[tool].quality for row in rows if _is_good(row, tool)]
+    before = [row.before.error for row in rows if _is_good(row, tool)]
+    pairs = zip(found, before, strict=True)
+    return _geometric_mean([each.error / error for each, error in pairs if each])
+
+
+def _is_wrong(row: Row, tool: str) -> bool:
+    """Whether the output is another than the network's, which as it was exported was right."""
+    quality = row.outcomes[tool].quality
+    return quality is not None and quality.is_wrong and not row.before.is_wrong
 
 
 def _is_good(row: Row, tool: str) -> bool:
@@ -77,7 +145,7 @@ def _geometric_mean(values: Sequence[float]) -> float:
 def _cell(row: Row, outcome: Outcome) -> str:
     if outcome.quality is None:
         return "failed"
-    if outcome.quality.is_wrong:
+    if outcome.quality.is_wrong and not row.before.is_wrong:
         return "**wrong**"
     speed = row.before.latency / outcome.quality.latency
     faster = "" if math.isnan(speed) else f", {speed:.2f}x"
