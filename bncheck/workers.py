@@ -10,7 +10,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -93,7 +93,8 @@ class _Crew:
         ours, theirs = self._context.Pipe()
         arguments = (theirs, self._way, packs.folders())
         process = self._context.Process(target=_serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
-        process.start()
+        with _no_interrupt():
+            process.start()
         theirs.close()  # or its end would not be noticed
         worker = _Worker(process, ours, deque())
         self._workers.append(worker)
@@ -126,6 +127,19 @@ class _Crew:
         self._left.extendleft(reversed(worker.in_hand))
         if self._left:
             self._hire()
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Ctrl-C comes afterwards: a process must not hear it before it knows to ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _epitaph(exit_code: int | None) -> str:
