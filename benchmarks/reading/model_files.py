@@ -143,7 +143,7 @@ def _distributed(model: nn.Module, path: Path) -> None:
 def _onnx(model: nn.Module, path: Path) -> None:
     """By the TorchScript exporter: what BatchNorm is left as, and weights inline up to 2 GB."""
     preserve = torch.onnx.TrainingMode.PRESERVE
-    torch.onnx.export(model, (_image(),), path, dynamo=False, training=preserve)
+    torch.onnx.export(model, (_image(),), str(path), dynamo=False, training=preserve)
 
 
 def _onnx_external(model: nn.Module, path: Path) -> None:
