@@ -128,7 +128,9 @@ class Graph:
 
     ``inputs`` are the values that a caller gives (no initializers). ``shapes`` are those that the
     format states; elsewhere the rank, where it follows from the operations. A graph that is not
-    ``complete`` shows true neighbours where it has any, and says nothing of the rest.
+    ``complete`` shows true neighbours where it has any, and says nothing of the rest. ``fixed`` are
+    nodes that nobody can change or take out of the file, each with the word for a reason that
+    folding has.
     """
 
     nodes: tuple[Node, ...]
@@ -136,6 +138,7 @@ class Graph:
     outputs: tuple[str, ...] = ()
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     complete: bool = True
+    fixed: Mapping[Node, str] = field(default_factory=dict)
 
     def producer(self, value: str) -> Node | None:
         """The node that makes a value; None for an input or a constant."""

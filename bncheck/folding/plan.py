@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from weakref import WeakKeyDictionary
 
 from bncheck.folding.absorb import Side, Step
@@ -86,16 +86,16 @@ class FoldPlan:
         return value
 
 
-def may_always_change(node: Node) -> Reason | None:
-    """For a graph of which every stored parameter may be replaced."""
-    return None
+def in_the_file(graph: Graph, node: Node) -> Reason | None:
+    """Why a node cannot change in the file that a graph was read from."""
+    return Reason(graph.fixed[node]) if node in graph.fixed else None
 
 
 _PLANS: WeakKeyDictionary[Graph, FoldPlan] = WeakKeyDictionary()
 
 
 def plan_of(graph: Graph) -> FoldPlan:
-    """The plan with nothing forbidden, made once for each graph."""
+    """The plan with nothing forbidden but by the file itself, made once for each graph."""
     if graph not in _PLANS:
         _PLANS[graph] = plan(graph)
     return _PLANS[graph]
@@ -103,7 +103,7 @@ def plan_of(graph: Graph) -> FoldPlan:
 
 def plan(
     graph: Graph,
-    may_change: MayChange = may_always_change,
+    may_change: MayChange | None = None,
     *,
     keep: Mapping[Node, Obstacle] | None = None,
     copies_parameters: bool = True,
@@ -112,12 +112,13 @@ def plan(
 ) -> FoldPlan:
     """Plan to fold every BatchNorm of a graph that can be folded exactly.
 
-    ``may_change`` gives a reason against changing or removing a node. Nodes in ``keep`` are left
-    alone. Without ``copies_parameters`` what shares a parameter with another node stays as it is.
-    ``scale_only`` also folds a scale whose shift finds no place, and leaves an addition. Without
-    ``rewires`` nothing is done that takes another node out, or puts one in.
+    ``may_change`` gives a reason against changing or removing a node; by default those of the file.
+    Nodes in ``keep`` are left alone. Without ``copies_parameters`` what shares a parameter with
+    another node stays as it is. ``scale_only`` also folds a scale whose shift finds no place, and
+    leaves an addition. Without ``rewires`` nothing is done that takes another node out, or puts one
+    in.
     """
-    ground = Ground(graph, may_change, copies_parameters)
+    ground = Ground(graph, may_change or partial(in_the_file, graph), copies_parameters)
     return _Planner(ground, keep or {}, scale_only, rewires).plan()
 
 

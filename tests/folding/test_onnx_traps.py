@@ -18,6 +18,8 @@ ort = pytest.importorskip("onnxruntime")
 from onnx_models import IMAGE, model  # noqa: E402
 
 import bncheck  # noqa: E402
+from bncheck import readers  # noqa: E402
+from bncheck.folding.plan import plan_of  # noqa: E402
 
 W = (4, 3, 3, 3)
 FLAT = "float[5,6] x"
@@ -440,6 +442,12 @@ def folded(made: Any, folder: Path) -> tuple[Any, Path, Path]:
     return bncheck.fold(before, after), before, after
 
 
+def reasons_of_rules(path: Path) -> set[str]:
+    """Of the plan that BN701 and BN704 speak from."""
+    (model,) = readers.read(path)
+    return {each.reason.value for each in plan_of(model.graph).kept.values()}
+
+
 def assert_the_same(made: Any, before: Path, after: Path) -> None:
     onnx.checker.check_model(str(after))
     feed = random_feed(made)
@@ -470,5 +478,6 @@ def test_kept_with_the_reason(name: str, tmp_path: Path) -> None:
     made = build()
     result, before, after = folded(made, tmp_path)
     assert {each.reason for each in result.kept} == {reason}
+    assert reasons_of_rules(before) == {reason}
     assert all(each.text for each in result.kept)
     assert_the_same(made, before, after)

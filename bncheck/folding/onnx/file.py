@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from bncheck.folding.plan import in_the_file
 from bncheck.folding.reasons import Reason
 from bncheck.graph import Graph, Node
 from bncheck.model import Model
@@ -21,11 +21,9 @@ from bncheck.readers.onnx.proto import (
     read_graph,
     read_model,
 )
-from bncheck.readers.onnx.protobuf import INTEGER, PAYLOAD, Span, Walker
+from bncheck.readers.onnx.protobuf import PAYLOAD, Span, Walker
 from bncheck.readers.onnx.tensor import TensorProto
 from bncheck.readers.source import Source
-
-FIRST_IR_WITH_FREE_INITIALIZERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +53,12 @@ class OnnxFile:
     source: Source
     proto: ModelProto
     walker: Walker
-    ir_version: int
     graph_span: Span
     model: Model = field(init=False)
     origins: dict[Node, Origin] = field(default_factory=dict)
     bodies: dict[Span, GraphProto] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._made: Counter[int] = Counter()
         self.model = to_model("onnx", self.source, self.proto, self._body, self._observe)
 
     @property
@@ -90,32 +86,10 @@ class OnnxFile:
                 operation.outputs,
                 transposed,
             )
-            self._made[id(operation.proto)] += 1
 
     def objection(self, node: Node) -> Reason | None:
         """Why a node cannot change or go; None where it can."""
-        origin = self.origins.get(node)
-        if origin is None:
-            return Reason.OPERATOR
-        if self._made[id(origin.proto)] > 1:
-            return Reason.SEVERAL_CALLS
-        if self.overridable & {*origin.proto.inputs}:
-            return Reason.OVERRIDABLE
-        return None
-
-    @cached_property
-    def overridable(self) -> frozenset[str]:
-        """Constants that the caller may replace: since IR version 4 initializers that are inputs.
-
-        What is made of one counts too.
-        """
-        if self.ir_version < FIRST_IR_WITH_FREE_INITIALIZERS:
-            return frozenset()
-        found = {*self.main.inputs} & {tensor.name for tensor in self.main.initializers}
-        for node in self.main.nodes if found else ():
-            if id(node) not in self._made and not found.isdisjoint(node.inputs):
-                found |= {*node.outputs}
-        return frozenset(found)
+        return Reason.OPERATOR if node not in self.origins else in_the_file(self.graph, node)
 
     def all_nodes(self) -> Iterator[NodeProto]:
         """Every node of the file: of the graph, of bodies, of functions."""
@@ -144,8 +118,6 @@ def open_file(source: Source) -> OnnxFile:
     """Open a model for folding. Raises UnreadableModel as reading it does."""
     walker = Walker(source)
     proto = read_model(walker)
-    version, graph = 0, Span(0, 0)
-    fields = {1: INTEGER, 7: PAYLOAD}
-    for number, value, end in walker.fields((0, source.size), fields):
-        version, graph = (value, graph) if number == 1 else (version, Span(value, end))
-    return OnnxFile(source, proto, walker, version, graph)
+    spans = walker.fields((0, source.size), {7: PAYLOAD})
+    graph = next(Span(start, end) for _, start, end in spans)  # read_model found exactly one
+    return OnnxFile(source, proto, walker, graph)

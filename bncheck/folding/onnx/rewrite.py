@@ -9,13 +9,14 @@ from functools import partial
 
 from bncheck.folding.numbers import NewTensor
 from bncheck.folding.onnx import messages
-from bncheck.folding.onnx.file import FIRST_IR_WITH_FREE_INITIALIZERS, OnnxFile
+from bncheck.folding.onnx.file import OnnxFile
 from bncheck.folding.onnx.naming import naming
 from bncheck.folding.onnx.numbers import OnnxNumbers
 from bncheck.folding.onnx.wire import Edits, Late, Piece, message
 from bncheck.folding.plan import FoldPlan
 from bncheck.folding.shapes import shapes
 from bncheck.graph import Node
+from bncheck.readers.onnx.fixed import FIRST_IR_WITH_FREE_INITIALIZERS
 from bncheck.readers.onnx.proto import NodeProto
 from bncheck.readers.onnx.tensor import TensorProto
 
@@ -189,7 +190,7 @@ class Rewrite:
                 edits.replaced[info.span] = []
             elif is_input and info.name in self.in_place:
                 edits.replaced[info.span] = self._input(info.name, self.in_place[info.name])
-        if self.file.ir_version < FIRST_IR_WITH_FREE_INITIALIZERS and main.initializers:
+        if self.file.proto.ir_version < FIRST_IR_WITH_FREE_INITIALIZERS and main.initializers:
             inputs = [self._input(name, new) for name, new in self.added.items()]
             edits.added.setdefault(span, []).extend(piece for each in inputs for piece in each)
 

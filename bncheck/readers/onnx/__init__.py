@@ -10,6 +10,7 @@ from bncheck.model import Model, NormLayer
 from bncheck.readers import graph_model
 from bncheck.readers.inference import note_shapes
 from bncheck.readers.onnx.constants import Constants
+from bncheck.readers.onnx.fixed import fixed
 from bncheck.readers.onnx.fused import signature, unfused
 from bncheck.readers.onnx.inline import Initializer, Inliner
 from bncheck.readers.onnx.layers import Normalization, layers
@@ -50,7 +51,7 @@ def to_model(
 
     ``observe`` is told which operation each node was made of, and how it was read.
     """
-    graph, found = _flat(Inliner(proto, read_body), Constants(Storage(source)), observe)
+    graph, found = _flat(proto, Inliner(proto, read_body), Constants(Storage(source)), observe)
     return Model(
         format=container,
         content="graph",
@@ -67,9 +68,10 @@ def to_model(
 
 
 def _flat(
-    inliner: Inliner, constants: Constants, observe: Observer
+    proto: ModelProto, inliner: Inliner, constants: Constants, observe: Observer
 ) -> tuple[Graph, tuple[NormLayer, ...]]:
     nodes: list[Node] = []
+    made: list[tuple[Node, Operation]] = []
     norms: list[Normalization] = []
     sequences = Sequences()
     for step in inliner.flat():
@@ -81,11 +83,13 @@ def _flat(
                 how = signature(operation, constants, inliner.shapes)
                 part = sequences.part(operation, constants, inliner.shapes)
                 nodes.append(part or node(operation, how, constants, inliner.shapes))
+                made.append((nodes[-1], operation))
                 observe(nodes[-1], operation, how)
                 note_shapes(nodes[-1], inliner.shapes)
                 constants.follow(operation, inliner.shapes)
                 if how.norm is not None:
                     norms.append(Normalization(how.norm, nodes[-1], operation, how.roles))
     kept = sequences.without_taken(nodes, inliner.outputs)
-    graph = Graph(kept, inliner.inputs, inliner.outputs, inliner.shapes)
+    still = fixed(made, proto)
+    graph = Graph(kept, inliner.inputs, inliner.outputs, inliner.shapes, fixed=still)
     return graph, layers(norms, graph, inliner.originals)

@@ -83,6 +83,7 @@ class ModelProto:
     graph: GraphProto
     opsets: dict[str, int]
     functions: list[FunctionProto]
+    ir_version: int
 
 
 _MODEL = {1: INTEGER, 7: PAYLOAD, 8: PAYLOAD, 25: PAYLOAD}
@@ -114,7 +115,7 @@ def read_model(walker: Walker) -> ModelProto:
         raise UnreadableModel(f"holds {len(graphs) or 'no'} graphs; a model has one")
     if not opsets and version < FIRST_IR_WITH_OPSETS:
         opsets[""] = 1
-    return ModelProto(read_graph(walker, graphs[0]), opsets, functions)
+    return ModelProto(read_graph(walker, graphs[0]), opsets, functions, version)
 
 
 def read_graph(walker: Walker, span: Span) -> GraphProto:

@@ -20,7 +20,7 @@ KNOWN_VERSIONS = frozenset("123456")
 
 # Where fields are in their tables
 _ORT_VERSION, _MODEL = 0, 1
-_OPSET_IMPORT, _GRAPH = 1, 7
+_IR_VERSION, _OPSET_IMPORT, _GRAPH = 0, 1, 7
 _OPSET_DOMAIN, _OPSET_VERSION = 0, 1
 _INITIALIZERS, _NODE_ARGS, _NODES, _INPUTS, _OUTPUTS, _SPARSE_INITIALIZERS = 0, 1, 2, 5, 6, 7
 _NAME, _DOMAIN, _OP_TYPE, _READS, _MAKES, _ATTRIBUTES, _CAPTURED = 0, 2, 5, 8, 9, 10, 12
@@ -52,7 +52,8 @@ def read_model(buffer: Buffer) -> ModelProto:
     if model is None or graph is None:
         raise UnreadableModel("holds no graph: check the .onnx that it was converted from")
     opsets = dict(map(_read_opset, model.tables(_OPSET_IMPORT)))
-    return ModelProto(_read_graph(graph), opsets, functions=[])
+    ir_version = model.integer(_IR_VERSION, INT64)
+    return ModelProto(_read_graph(graph), opsets, functions=[], ir_version=ir_version)
 
 
 def read_body(buffer: Buffer, span: Span) -> GraphProto:
