@@ -27,11 +27,13 @@ SILENT = 0.3  # of the mean channel: a small one may be the difference of large 
 SHAKES = {"float64": 2.0**-49, "float32": 2.0**-20, "float16": 2.0**-8, "bfloat16": 2.0**-5}
 TYPICAL = 0.25  # of the middle channel: what a channel with few numbers moves by is chance
 SMALLEST = 1e-300
+ROUNDED = 2.0  # times a shake: what a large convolution's own rounding may come to
 STILL = 16.0  # the errors of adding up many numbers that are all the same do not cancel
 MOST_CHANGED = 1e-3  # of integers, such as an argmax: a tie may fall either way
 
 Any_ = NDArray[Any]
 Array = NDArray[np.float64]
+WIDE = frozenset({"float32", "float64"})  # compared as they are: near numbers differ exactly
 Pair = tuple[Any_, Any_]
 
 
@@ -130,7 +132,7 @@ def compare_near(
     elif original.size:
         a = _by_channel(original)
         errors, sizes = _errors(a, _by_channel(folded)), _sizes(a)
-        units = np.where((a != a[:, :1]).any(axis=1), SHAKES[dtype], STILL * SHAKES[dtype])
+        units = SHAKES[dtype] * np.where((a != a[:, :1]).any(axis=1), ROUNDED, STILL)
         bounds = FACTOR * _moved(units * sizes, shaken)
         with np.errstate(invalid="ignore"):
             ratios = errors / np.maximum(bounds, SMALLEST)
@@ -148,24 +150,24 @@ def _moved(least: Array, shaken: Sequence[Pair]) -> Array:
     return np.asarray(np.maximum(moved, TYPICAL * np.median(moved)))
 
 
-def _errors(a: Array, b: Array) -> Array:
+def _errors(a: Any_, b: Any_) -> Array:
     """The largest error of each row, as ``_largest_error``."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         differences = np.abs(a - b)
-    errors = np.asarray(differences.max(axis=1))
+    errors = _float64(differences.max(axis=1))
     if np.isfinite(errors).all():  # then all numbers are
         return errors
     errors = np.where(np.isfinite(a), differences, 0.0).max(axis=1)
     return np.where(np.isnan(errors), np.inf, errors)
 
 
-def _sizes(a: Array) -> Array:
+def _sizes(a: Any_) -> Array:
     """The root mean square of each row, of what is finite."""
-    squares = np.einsum("cp,cp->c", a, a)
+    squares = np.einsum("cp,cp->c", a, a, dtype=np.float64)
     if np.isfinite(squares).all():
         return np.asarray(np.sqrt(squares / a.shape[1]))
     known = np.isfinite(a)
-    squares = np.square(np.where(known, a, 0.0)).sum(axis=1)
+    squares = np.square(_float64(np.where(known, a, 0.0))).sum(axis=1)
     return np.asarray(np.sqrt(squares / np.maximum(known.sum(axis=1), 1)))
 
 
@@ -191,10 +193,12 @@ def _is_float(array: Any_) -> bool:
     return np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"
 
 
-def _by_channel(array: Any_) -> Array:
-    if array.ndim < 2:
-        return _float64(array).reshape(1, -1)
-    return np.moveaxis(_float64(array), 1, 0).reshape(array.shape[1], -1)
+def _by_channel(array: Any_) -> Any_:
+    """A row for each channel, which is axis 1."""
+    wide = array if array.dtype.name in WIDE else array.astype(np.float32)
+    if wide.ndim < 2:
+        return wide.reshape(1, -1)
+    return np.moveaxis(wide, 1, 0).reshape(wide.shape[1], -1)
 
 
 def _float64(array: Any_) -> Array:

@@ -110,6 +110,8 @@ class _OnnxRuntime:
             levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
         )
         options.log_severity_level = 4
+        # Threads that wait for work would take as much CPU time again.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(path.absolute().parent)
         )

@@ -26,15 +26,15 @@ class Run:
     factor: float
 
 
-RUNS = (Run(1, 0, 1.0), Run(2, 1, 1.0), Run(1, 2, 10.0), Run(1, 3, 0.0))
+RUNS = (Run(1, 0, 1.0), Run(2, 1, 10.0), Run(1, 2, 0.0))
 
 
 def feeds(session: Session) -> Iterator[Arrays]:
     """Inputs of the right shapes and types for each of RUNS.
 
-    Raises CannotFold where the model runs with none that were tried.
+    Raises CannotFold where sizes are open and the model runs with none that were tried.
     """
-    size = _size_that_works(session)
+    size = _size_that_works(session) if _is_open(session) else 0
     for run in RUNS:
         yield _feed(session, run, size)
 
@@ -42,7 +42,7 @@ def feeds(session: Session) -> Iterator[Arrays]:
 def _size_that_works(session: Session) -> int:
     problem = ""
     names = [each.name for each in session.outputs]
-    for size in SIZES if _is_open(session) else SIZES[:1]:
+    for size in SIZES:
         try:
             session.run(names[:1], _feed(session, RUNS[0], size))
         except CannotFold as error:  # a size that does not fit

@@ -131,11 +131,11 @@ class _Comparing:
         """What rounding does to the original is looked at only if it matters."""
         after = self._folded.run(self._names, feed)
         found = self._compared(before, [], after)
-        if not _all_within(found):
+        if _outside(found):
             moved = {name: self._shaken(array) for name, array in feed.items()}
             noisy = [self._optimised.run(self._names, each) for each in (feed, moved)]
             found = self._compared(before, noisy, after)
-            if not _all_within(found):
+            if _outside(found):
                 noisy.append(self._shaken_original.run(self._names, moved))
                 found = self._compared(before, noisy, after)
         _note(self.outputs, found)
@@ -153,16 +153,17 @@ class _Comparing:
         """What rounding may do to the original is looked at only if it matters, then the folded."""
         names = [*dict.fromkeys(self._now.values())]
         after = self._parts.run(names, {**feed, **self._handed(before, self._now, lambda x: x)})
-        found = self._compared_sites(before, after)
-        if not _all_within(found):
+        found = self._compared_sites([*self._now], before, after)
+        if doubtful := _outside(found):
             moved = {name: self._shaken(array) for name, array in feed.items()}
             here = self._handed(before, {name: name for name in self._given}, self._shaken)
-            noisy = self._shaken_parts.run([*self._now], {**moved, **here})
-            found = self._compared_sites(before, after, noisy)
-            if not _all_within(found):
+            noisy = self._shaken_parts.run(doubtful, {**moved, **here})
+            found |= self._compared_sites(doubtful, before, after, noisy)
+            if doubtful := _outside(found):
                 there = self._handed(before, self._now, self._shaken)
+                names = [*{self._now[name]: None for name in doubtful}]
                 noisier = self._shaken_folded_parts.run(names, {**moved, **there})
-                found = self._compared_sites(before, after, noisy, noisier)
+                found |= self._compared_sites(doubtful, before, after, noisy, noisier)
         _note(self.sites, found)
 
     def _handed(
@@ -171,9 +172,14 @@ class _Comparing:
         return {GIVEN + names[name]: change(values[name]) for name in self._given}
 
     def _compared_sites(
-        self, before: Arrays, after: Arrays, noisy: Arrays | None = None, more: Arrays | None = None
+        self,
+        names: Sequence[str],
+        before: Arrays,
+        after: Arrays,
+        noisy: Arrays | None = None,
+        more: Arrays | None = None,
     ) -> dict[str, Comparison]:
-        found = comparisons([*self._now])
+        found = comparisons(names)
         for name, into in found.items():
             now = self._now[name]
             shaken = [] if noisy is None else [(before[name], noisy[name])]
@@ -187,8 +193,9 @@ class _Comparing:
         return shaken(array, SHAKES[self._dtype], self._rng).astype(array.dtype)
 
 
-def _all_within(found: Mapping[str, Comparison]) -> bool:
-    return all(each.deviation().within for each in found.values())
+def _outside(found: Mapping[str, Comparison]) -> list[str]:
+    """What is farther apart than its bound."""
+    return [name for name, each in found.items() if not each.deviation().within]
 
 
 def _note(into: Mapping[str, Comparison], found: Mapping[str, Comparison]) -> None:
