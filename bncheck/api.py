@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bncheck import packs, readers
+from bncheck.configuration.settings import ProfileChoice, Settings, plan
+from bncheck.configuration.values import rule_levels, rule_options
 from bncheck.engine import assess
 from bncheck.errors import naming
 from bncheck.finding import Level
 from bncheck.model import Model
-from bncheck.outcome import Checked
 from bncheck.report import ModelReport, Notes, Report
-from bncheck.runner import pick
-from bncheck.settings import ProfileChoice, Settings, plan
-from bncheck.values import rule_levels, rule_options
+from bncheck.running.outcome import Checked
+from bncheck.running.runner import pick
 
 
 def check(

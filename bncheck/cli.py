@@ -13,10 +13,10 @@ import click
 
 from bncheck import console, crash
 from bncheck.commands import options
+from bncheck.configuration.settings import Settings, suggestion
 from bncheck.errors import BncheckError
-from bncheck.outcome import FAILED, OK
 from bncheck.reports.formats import FORMATS
-from bncheck.settings import Settings, suggestion
+from bncheck.running.outcome import FAILED, OK
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

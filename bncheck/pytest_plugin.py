@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def assert_healthy(pytestconfig: pytest.Config) -> Callable[..., Report]:
     """bncheck.testing.assert_healthy, under the bncheck configuration of the project's root."""
     from bncheck import testing
-    from bncheck.config import Configurations
+    from bncheck.configuration.files import Configurations
 
     configuration = Configurations().of(pytestconfig.rootpath)
 

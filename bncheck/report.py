@@ -14,9 +14,9 @@ from bncheck.model import Model, NormLayer
 from bncheck.tensor import Tensor
 
 if TYPE_CHECKING:
-    from bncheck.baseline import Kept
+    from bncheck.acceptance.baseline import Kept
+    from bncheck.acceptance.suppressions import Use
     from bncheck.packs import Pack
-    from bncheck.suppressions import Use
 
 SCHEMA_VERSION = 1
 Verdict = Literal["ok", "findings", "no-batchnorm", "unreadable"]

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from bncheck.api import judged, name_of
-from bncheck.config import assumed_eval
+from bncheck.configuration.files import assumed_eval
+from bncheck.configuration.settings import Settings
+from bncheck.configuration.values import choice, rule_levels, rule_options
 from bncheck.finding import Level
-from bncheck.outcome import Checked
 from bncheck.packs import loaded
 from bncheck.report import Notes, Report
 from bncheck.reports import text
 from bncheck.reports.verdict import Style, live
-from bncheck.settings import Settings
-from bncheck.values import choice, rule_levels, rule_options
+from bncheck.running.outcome import Checked
 
 
 def assert_healthy(
@@ -84,7 +84,7 @@ def _accepted(entry: Checked, below: Settings) -> Checked:
         return entry
     from datetime import date
 
-    from bncheck.suppressions import Ledger
+    from bncheck.acceptance.suppressions import Ledger
 
     ledger = Ledger(date.today())
     return Checked(ledger.applied(entry.report, below.suppressions, below.file), entry.plan)

@@ -15,9 +15,9 @@ import pytest
 import bncheck
 from bncheck import catalogue, packs
 from bncheck.cli import main
-from bncheck.config import read
+from bncheck.configuration.files import read
+from bncheck.configuration.settings import expand
 from bncheck.errors import ConfigurationError
-from bncheck.settings import expand
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "rule-pack"

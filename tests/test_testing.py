@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import bncheck
-from bncheck.config import read
+from bncheck.configuration.files import read
 from bncheck.testing import assert_healthy
 
 ROOT = Path(__file__).parents[1]

@@ -68,8 +68,8 @@ def _measured(title: str, path: Path, runs: int) -> Measured:
 def _once(path: Path) -> tuple[int, float, float, float]:
     """How many layers were judged, and the seconds of each step."""
     from bncheck import readers
+    from bncheck.configuration.settings import Settings, plan
     from bncheck.engine import assess
-    from bncheck.settings import Settings, plan
 
     decided = plan(Settings())
     times = [perf_counter()]

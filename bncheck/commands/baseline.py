@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bncheck import baseline, console
-from bncheck.baseline import Baseline
+from bncheck import console
+from bncheck.acceptance import baseline
+from bncheck.acceptance.baseline import Baseline
 from bncheck.errors import BncheckError, ConfigurationError
-from bncheck.outcome import Checked, Entry, Outcome
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Checked, Entry, Outcome
 
 
 def write(file: Path, outcome: Outcome, style: Style) -> Outcome:

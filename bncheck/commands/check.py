@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bncheck import console, packs
-from bncheck.accepted import Accepted, notices
+from bncheck.acceptance.accepted import Accepted, notices
 from bncheck.commands import step_summary
-from bncheck.condensed import Detail, counted
-from bncheck.config import Configurations, assumed_eval, shown
-from bncheck.discover import Candidate, discover
+from bncheck.configuration.files import Configurations, assumed_eval, shown
+from bncheck.configuration.settings import Plan, Settings, plan
 from bncheck.errors import BncheckError
-from bncheck.outcome import Checked, Entry, Outcome
-from bncheck.progress import Progress
 from bncheck.report import Unreadable
 from bncheck.reports import formats, text
 from bncheck.reports.layout import plain
 from bncheck.reports.summary import summary
 from bncheck.reports.verdict import Style
-from bncheck.runner import Job, Way, run
-from bncheck.settings import Plan, Settings, plan
+from bncheck.running.condensed import Detail, counted
+from bncheck.running.discover import Candidate, discover
+from bncheck.running.outcome import Checked, Entry, Outcome
+from bncheck.running.progress import Progress
+from bncheck.running.runner import Job, Way, run
 
 # What the formats draw of a layer, beside its name and kind.
 DETAILS = {"json": Detail.FACTS, "html": Detail.VALUES}

@@ -17,9 +17,9 @@ from bncheck.errors import CannotFold, UnreadableModel
 from bncheck.folding import fold_path, verify_paths
 from bncheck.folding.formats import GRAPHS, ONNX, format_of
 from bncheck.folding.options import Options, Progress, silent
-from bncheck.outcome import FAILED, FINDINGS, OK
 from bncheck.reports import folding as report
 from bncheck.reports.json import dump
+from bncheck.running.outcome import FAILED, FINDINGS, OK
 
 
 def unwritten(model: Path) -> Path:

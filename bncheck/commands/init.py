@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bncheck import config, console
+from bncheck import console
+from bncheck.configuration import files
 from bncheck.errors import BncheckError
 
 TEMPLATE = """\
@@ -62,8 +63,8 @@ TEMPLATE = """\
 
 def init(folder: Path) -> int:
     """Write bncheck.toml into a folder; 0. Raises BncheckError where there is a configuration."""
-    file = folder / config.OWN
-    if existing := config.existing(folder):
+    file = folder / files.OWN
+    if existing := files.existing(folder):
         raise BncheckError(f"{existing}: is there already, and is left alone")
     try:
         with file.open("x", encoding="utf-8", newline="\n") as new:

@@ -8,11 +8,11 @@ from pathlib import Path
 from bncheck import console, readers
 from bncheck.errors import UnreadableModel
 from bncheck.model import Model
-from bncheck.outcome import FAILED, OK
 from bncheck.report import layer_to_dict
 from bncheck.reports.contents import contents
 from bncheck.reports.layout import fill, listed, model_name
-from bncheck.runner import pick
+from bncheck.running.outcome import FAILED, OK
+from bncheck.running.runner import pick
 
 
 def inspect(path: Path, form: str, key: str | None) -> int:

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
+from bncheck.configuration.settings import FAIL_ON, PROFILES, SHOW, expand, rule_named
 from bncheck.errors import ConfigurationError
 from bncheck.finding import Level
-from bncheck.settings import FAIL_ON, PROFILES, SHOW, expand, rule_named
 
 T = TypeVar("T")
 Command = Callable[..., Any]

@@ -7,7 +7,7 @@ from shutil import get_terminal_size
 
 from bncheck import catalogue, console
 from bncheck.catalogue import Rule
-from bncheck.settings import rule_named
+from bncheck.configuration.settings import rule_named
 
 
 def explain(words: Iterable[str]) -> int:

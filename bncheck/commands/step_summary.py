@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from bncheck.errors import BncheckError
-from bncheck.outcome import Outcome
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Outcome
 
 VARIABLE = "GITHUB_STEP_SUMMARY"
 LIMIT = 2**20  # bytes; of a step that writes more GitHub shows nothing

@@ -6,8 +6,8 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from bncheck.errors import BncheckError
-from bncheck.outcome import Outcome
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Outcome
 
 FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab", "markdown", "html")
 LIBRARIES = {"junit": ("junitparser",), "html": ("jinja2", "markdown_it")}

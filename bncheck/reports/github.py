@@ -12,7 +12,6 @@ from itertools import chain
 from typing import NamedTuple
 
 from bncheck.finding import Finding, Level
-from bncheck.outcome import Checked, Outcome
 from bncheck.report import Unreadable
 from bncheck.reports.contents import plural
 from bncheck.reports.grouping import together, where
@@ -21,6 +20,7 @@ from bncheck.reports.layout import plain, printable, shortened
 from bncheck.reports.summary import summary
 from bncheck.reports.unassessed import said
 from bncheck.reports.verdict import PARTLY, Style, live, telling_gaps, verdict
+from bncheck.running.outcome import Checked, Outcome
 
 CAP = 10  # annotations of a kind that a step shows
 COMMANDS = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: "notice"}

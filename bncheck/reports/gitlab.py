@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from bncheck.finding import Level
-from bncheck.outcome import Checked, Outcome
 from bncheck.report import Unreadable
 from bncheck.reports.identity import DIGITS, Sighting, relative, sightings
 from bncheck.reports.json import dump
 from bncheck.reports.layout import place, printable
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Checked, Outcome
 
 SEVERITIES = {Level.ERROR: "critical", Level.WARNING: "major", Level.INFO: "info"}
 UNREADABLE, REQUIRED = "unreadable", "required"

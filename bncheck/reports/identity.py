@@ -12,8 +12,8 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from bncheck.finding import Finding
-from bncheck.outcome import Checked, Outcome
 from bncheck.reports.verdict import Style, live
+from bncheck.running.outcome import Checked, Outcome
 
 DIGITS = 32  # of the digest
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from bncheck.outcome import Outcome
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Outcome
 
 
 def render(outcome: Outcome, style: Style) -> str:

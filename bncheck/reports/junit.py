@@ -13,13 +13,13 @@ from typing import Any
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from bncheck.finding import Finding, Level, NotAssessed
-from bncheck.outcome import Checked, Outcome
 from bncheck.report import Unreadable
 from bncheck.reports.grouping import gaps, together
 from bncheck.reports.identity import relative
 from bncheck.reports.layout import layer_name, printable, shortened
 from bncheck.reports.unassessed import sentence
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Checked, Outcome
 
 
 def render(outcome: Outcome, style: Style) -> str:

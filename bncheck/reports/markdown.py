@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from bncheck.accepted import notices
+from bncheck.acceptance.accepted import notices
 from bncheck.finding import Level
-from bncheck.outcome import Checked, Outcome
 from bncheck.report import Unreadable
 from bncheck.reports.contents import contents, plural
 from bncheck.reports.grouping import Group, count_by_name, grouped
@@ -19,6 +18,7 @@ from bncheck.reports.layout import layer_name, plain, printable, shortened
 from bncheck.reports.summary import summary
 from bncheck.reports.unassessed import said
 from bncheck.reports.verdict import Style, live, telling_gaps, verdict
+from bncheck.running.outcome import Checked, Outcome
 
 MARKS = {Level.ERROR: "❌ error", Level.WARNING: "⚠️ warning", Level.INFO: "ℹ️ info"}  # noqa: RUF001
 NAMED_LAYERS = 3

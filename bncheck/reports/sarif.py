@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator
 from bncheck import __version__
 from bncheck.catalogue import Rule
 from bncheck.finding import Level
-from bncheck.outcome import Checked, Outcome
 from bncheck.report import Unreadable, plain
 from bncheck.reports.identity import Sighting, sightings, uri
 from bncheck.reports.json import dump
 from bncheck.reports.layout import layer_name, place, printable, shortened
 from bncheck.reports.unassessed import said
 from bncheck.reports.verdict import Style, telling_gaps
+from bncheck.running.outcome import Checked, Outcome
 
 Json = dict[str, object]
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from bncheck.finding import Level
-from bncheck.outcome import Outcome
 from bncheck.reports.contents import plural
 from bncheck.reports.grouping import Group, grouped, ranges
 from bncheck.reports.layout import fill, words
 from bncheck.reports.verdict import NONE_KNOWN, OK, PARTLY, WITHOUT, Style, live, verdict
+from bncheck.running.outcome import Outcome
 
 
 def summary(outcome: Outcome, style: Style) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bncheck.finding import Finding, Level
-from bncheck.outcome import Checked, Outcome
 from bncheck.report import Unreadable
 from bncheck.reports.contents import contents, plural
 from bncheck.reports.grouping import Gap, Group, by_reason, count_by_name, grouped
@@ -14,6 +13,7 @@ from bncheck.reports.layout import Word, fill, layer_name, listed, model_name, n
 from bncheck.reports.summary import summary
 from bncheck.reports.unassessed import said
 from bncheck.reports.verdict import OK, Style, live, telling_gaps, verdict
+from bncheck.running.outcome import Checked, Outcome
 
 STYLES = {Level.ERROR: "bold red", Level.WARNING: "bold yellow", Level.INFO: "bold cyan"}
 NAMED_LAYERS = 3

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bncheck.outcome import Checked
 from bncheck.reports.contents import plural
 from bncheck.reports.grouping import Gap, ranges
 from bncheck.reports.verdict import PARTLY, Style, open_gates, verdict
+from bncheck.running.outcome import Checked
 
 NAMED_RANGES = 4
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from bncheck.catalogue import Rule
+from bncheck.configuration.settings import FailOn
 from bncheck.finding import Finding, Level
 from bncheck.model import NormLayer
-from bncheck.outcome import Checked
 from bncheck.reports.grouping import Gap, gaps
 from bncheck.reports.layout import Paint, plain
-from bncheck.settings import FailOn
+from bncheck.running.outcome import Checked
 
 OK, PARTLY = "ok", "ok, partly assessed"
 WITHOUT, NONE_KNOWN = "no BatchNorm", "no known BatchNorm"

@@ -13,9 +13,9 @@ import pytest
 
 from bncheck import __version__, catalogue
 from bncheck.commands.init import TEMPLATE
-from bncheck.config import KEYS, read
-from bncheck.ignoring import KEYS as IGNORE_KEYS
-from bncheck.settings import Settings
+from bncheck.configuration.files import KEYS, read
+from bncheck.configuration.ignoring import KEYS as IGNORE_KEYS
+from bncheck.configuration.settings import Settings
 
 
 def uncommented(*left_out: str) -> str:

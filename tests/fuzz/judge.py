@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bncheck.configuration.settings import Plan, plan
 from bncheck.engine import assess
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Fact, UnknownFact
 from bncheck.model import Model
-from bncheck.outcome import Checked
 from bncheck.readers import read
 from bncheck.report import ModelReport, Report
 from bncheck.reports import text
 from bncheck.reports.verdict import Style
-from bncheck.settings import Plan, plan
+from bncheck.running.outcome import Checked
 from bncheck.tensor import Tensor
 
 LONGEST_REASON = 400  # characters
@@ -59,7 +59,7 @@ class Judge:
 
 def judge() -> Judge:
     """One with all rules."""
-    from bncheck.settings import Settings
+    from bncheck.configuration.settings import Settings
 
     return Judge(plan(Settings(select=("ALL",))))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bncheck.discover import discover
 from bncheck.errors import UnreadableModel
 from bncheck.readers import folders
+from bncheck.running.discover import discover
 
 
 @pytest.fixture

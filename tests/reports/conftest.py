@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from bncheck.catalogue import Rule, parse
+from bncheck.configuration.settings import Plan
 from bncheck.engine import Assessment, Policy
 from bncheck.facts import Evidence, Unknown
 from bncheck.finding import Finding, Level, NotAssessed
 from bncheck.model import Content, Kind, Model, NormLayer
-from bncheck.outcome import Checked, Outcome, Skipped
 from bncheck.report import ModelReport, Unreadable
-from bncheck.settings import Plan
+from bncheck.running.outcome import Checked, Outcome, Skipped
 
 RESNET = ("bn1", *(f"layer{i}.{j}.bn{k}" for i in (1, 2, 3, 4) for j in range(6) for k in (1, 2)))
 PAGE = """+++

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bncheck.outcome import Outcome
 from bncheck.report import Unreadable
 from bncheck.reports.github import CAP, render
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Outcome
 
 PROPERTIES = {"%2C": ",", "%3A": ":", "%0A": "\n", "%0D": "\r", "%25": "%"}
 DATA = {"%0A": "\n", "%0D": "\r", "%25": "%"}

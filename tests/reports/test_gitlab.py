@@ -9,10 +9,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bncheck.outcome import Outcome
 from bncheck.report import Unreadable
 from bncheck.reports.gitlab import render
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Outcome
 
 # docs.gitlab.com, "Code Quality report format": these keys, these severities, one JSON array.
 DOCUMENTED = {

@@ -14,11 +14,11 @@ from urllib.parse import unquote
 
 import pytest
 
+from bncheck.configuration.settings import Settings, plan
 from bncheck.model import NormLayer
-from bncheck.outcome import Outcome
 from bncheck.report import Unreadable
 from bncheck.reports.verdict import Style
-from bncheck.settings import Settings, plan
+from bncheck.running.outcome import Outcome
 from bncheck.tensor import Tensor
 
 pytest.importorskip("jinja2")

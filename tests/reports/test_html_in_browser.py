@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from bncheck.model import NormLayer
-from bncheck.outcome import Outcome
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Outcome
 from bncheck.tensor import Tensor
 
 REQUIRED = os.environ.get("BNCHECK_BROWSER") == "required"  # then nothing here is skipped

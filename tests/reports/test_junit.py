@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bncheck.outcome import Outcome
 from bncheck.report import Unreadable
+from bncheck.running.outcome import Outcome
 
 pytest.importorskip("junitparser")
 from bncheck.reports.junit import render

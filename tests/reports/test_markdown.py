@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bncheck.outcome import Outcome
 from bncheck.report import Unreadable
 from bncheck.reports.layout import printable, shortened
 from bncheck.reports.markdown import JOINER, code, escaped, render
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Outcome
 
 CLOSED = ("/table", "/thead", "/tr", "/th", "/code")
 MarkdownIt = pytest.importorskip("markdown_it").MarkdownIt

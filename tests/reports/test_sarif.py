@@ -12,10 +12,10 @@ import jsonschema
 import pytest
 
 from bncheck.cli import main
-from bncheck.outcome import Outcome
 from bncheck.report import Unreadable
 from bncheck.reports.sarif import render
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Outcome
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 SCHEMA = json.loads(Path(__file__).with_name("sarif-2.1.0.json").read_text("utf-8"))

@@ -10,12 +10,12 @@ import pytest
 from bncheck.engine import Policy
 from bncheck.facts import Unknown
 from bncheck.finding import Level, NotAssessed
-from bncheck.outcome import Outcome, Skipped
 from bncheck.report import Unreadable
 from bncheck.reports.layout import ansi
 from bncheck.reports.summary import summary
 from bncheck.reports.text import entry, unreadable
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Outcome, Skipped
 
 TRAINING = (
     "Saved in training mode: unless the loader calls eval(), each output depends on the other "

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bncheck.configuration.settings import suggestion
 from bncheck.errors import CannotFold
 from bncheck.folding.torch.verify import line
-from bncheck.settings import suggestion
 
 FORM = "write package.module:factory, where factory() gives an nn.Module"
 NEEDED = "to fold weights or a pickled module, torch is needed: pip install 'bncheck[torch]'"

@@ -21,7 +21,7 @@ from bncheck.folding.weights.stores import open_weights
 from bncheck.model import Model
 from bncheck.readers import read
 from bncheck.readers.source import FileSource
-from bncheck.runner import pick
+from bncheck.running.runner import pick
 
 BARE = (
     "{path}: holds tensors, and not what is done to them: name the code that builds the module "

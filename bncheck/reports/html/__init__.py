@@ -13,15 +13,15 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from bncheck import __version__
-from bncheck.accepted import notices
+from bncheck.acceptance.accepted import notices
 from bncheck.catalogue import Rule
-from bncheck.outcome import Outcome
 from bncheck.reports.contents import plural
 from bncheck.reports.html.views import ModelView, model_view
 from bncheck.reports.identity import relative
 from bncheck.reports.layout import printable
 from bncheck.reports.summary import subtitle, title
 from bncheck.reports.verdict import Style
+from bncheck.running.outcome import Outcome
 
 DRAWN = 1500  # layers of a page with charts; beyond these, those with errors and warnings have them
 GRAVE = ("error", "warning")

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from bncheck.finding import Finding
 from bncheck.model import NormLayer
-from bncheck.outcome import Checked
 from bncheck.reports.contents import CLASSES
 from bncheck.reports.grouping import together
 from bncheck.reports.html.charts import Axis, Chart, axes, chart
@@ -17,6 +16,7 @@ from bncheck.reports.html.overview import Overview, overview
 from bncheck.reports.html.series import Series, series
 from bncheck.reports.layout import layer_name, shortened
 from bncheck.reports.table import COLUMNS, NONE, NOT_KNOWN, cell
+from bncheck.running.outcome import Checked
 
 HEALTHY = "ok"
 MANY = 4  # layers in which a rule must find something to be common

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import NamedTuple
 
+from bncheck.configuration.settings import Plan
 from bncheck.facts import Fact, UnknownFact
 from bncheck.model import NormLayer
-from bncheck.settings import Plan
 from bncheck.tensor import Tensor
 
 DEFAULT_EPS = 1e-5  # torch.nn.BatchNorm2d

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from bncheck.model import NormLayer
-from bncheck.outcome import Checked
 from bncheck.reports.contents import contents
 from bncheck.reports.grouping import gaps
 from bncheck.reports.html.findings import FindingView, finding_views
@@ -17,6 +16,7 @@ from bncheck.reports.identity import relative
 from bncheck.reports.layout import layer_name, printable
 from bncheck.reports.unassessed import NAMED_RANGES, sentence
 from bncheck.reports.verdict import Style, live, verdict
+from bncheck.running.outcome import Checked
 
 LONGEST_ANCHOR = 80
 

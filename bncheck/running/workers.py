@@ -16,10 +16,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
-from bncheck import crash, packs, runner
-from bncheck.outcome import Checked, Entry, Skipped
+from bncheck import crash, packs
 from bncheck.report import ModelReport, Unreadable
-from bncheck.runner import Job, Way
+from bncheck.running import runner
+from bncheck.running.outcome import Checked, Entry, Skipped
+from bncheck.running.runner import Job, Way
 
 # Forking is quick, and safe here: a command line has no threads. It is not on macOS.
 METHOD = "fork" if sys.platform == "linux" else "spawn"

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
-from bncheck import values
+from bncheck.acceptance.suppressions import Suppression
+from bncheck.configuration import values
+from bncheck.configuration.settings import expand_all, suggestion
 from bncheck.errors import ConfigurationError
-from bncheck.settings import expand_all, suggestion
-from bncheck.suppressions import Suppression
 
 
 def ignored(value: object) -> dict[str, object]:

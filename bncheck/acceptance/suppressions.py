@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from bncheck import patterns
+from bncheck.configuration import patterns
 from bncheck.finding import Finding
 
 if TYPE_CHECKING:

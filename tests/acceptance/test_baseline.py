@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bncheck import baseline
-from bncheck.baseline import Baseline
+from bncheck.acceptance import baseline
+from bncheck.acceptance.baseline import Baseline
 from bncheck.engine import Assessment
 from bncheck.errors import ConfigurationError
 from bncheck.facts import Unknown

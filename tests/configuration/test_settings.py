@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bncheck import catalogue
+from bncheck.configuration.settings import Settings, expand, plan
 from bncheck.errors import ConfigurationError
 from bncheck.finding import Level
-from bncheck.settings import Settings, expand, plan
 
 EVERY_RULE = frozenset(catalogue.load())
 PREVIEWS = frozenset(rule.id for rule in catalogue.load().values() if rule.in_preview)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bncheck.configuration.patterns import real
 from bncheck.errors import ConfigurationError
 from bncheck.finding import Finding
-from bncheck.patterns import real
 from bncheck.report import ModelReport
 
 MARKER = "bncheck_baseline"

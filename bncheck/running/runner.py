@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bncheck import crash, readers
-from bncheck.condensed import Detail, condensed
-from bncheck.discover import Candidate
+from bncheck.configuration.settings import Plan
 from bncheck.engine import assess
 from bncheck.errors import BncheckError, NotAModel, UnreadableModel
 from bncheck.model import Model
-from bncheck.outcome import Checked, Entry, Skipped
 from bncheck.report import ModelReport, Unreadable
-from bncheck.settings import Plan
+from bncheck.running.condensed import Detail, condensed
+from bncheck.running.discover import Candidate
+from bncheck.running.outcome import Checked, Entry, Skipped
 
 
 class Job(NamedTuple):
@@ -39,7 +39,7 @@ def run(jobs: Sequence[Job], way: Way, processes: int = 1) -> Iterator[tuple[Ent
     """
     if min(processes, len(jobs)) < 2:
         return (entries(job, way) for job in jobs)
-    from bncheck import workers
+    from bncheck.running import workers
 
     return workers.run(jobs, way, processes)
 

@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from bncheck.condensed import Detail, condensed, counted
-from bncheck.discover import Candidate
+from bncheck.configuration.settings import plan
 from bncheck.errors import UnreadableModel
 from bncheck.facts import Unknown, UnknownFact
 from bncheck.graph import Graph
 from bncheck.model import Model, NormLayer
-from bncheck.outcome import Checked, Outcome
 from bncheck.report import layer_to_dict
 from bncheck.reports.summary import summary
 from bncheck.reports.verdict import Style
-from bncheck.runner import Job, Way, entries
-from bncheck.settings import plan
+from bncheck.running.condensed import Detail, condensed, counted
+from bncheck.running.discover import Candidate
+from bncheck.running.outcome import Checked, Outcome
+from bncheck.running.runner import Job, Way, entries
 from bncheck.tensor import Tensor, constant
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 FOLDERS = ("BN101-training-mode", "BN202-negative-variance", "BN701-foldable-batchnorm")
 FILES = [path for folder in FOLDERS for path in sorted((FIXTURES / folder).iterdir())]
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from bncheck.config import read
+from bncheck.acceptance.suppressions import Ledger
+from bncheck.configuration.files import read
+from bncheck.configuration.settings import Settings
 from bncheck.engine import Assessment
 from bncheck.errors import ConfigurationError
 from bncheck.finding import Finding, Level
 from bncheck.model import Model
 from bncheck.report import ModelReport
-from bncheck.settings import Settings
-from bncheck.suppressions import Ledger
 
 TODAY = date(2030, 6, 15)
 DEAD = {"rules": ["BN207"], "reason": "frozen backbone"}

@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 
 import bncheck
-from bncheck import readers, workers
-from bncheck.condensed import Detail
-from bncheck.discover import Candidate
-from bncheck.outcome import Checked, Entry, Skipped
+from bncheck import readers
+from bncheck.configuration.settings import plan
 from bncheck.report import Unreadable
-from bncheck.runner import Job, Way, run
-from bncheck.settings import plan
+from bncheck.running import workers
+from bncheck.running.condensed import Detail
+from bncheck.running.discover import Candidate
+from bncheck.running.outcome import Checked, Entry, Skipped
+from bncheck.running.runner import Job, Way, run
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 FILES = sorted((FIXTURES / "BN202-negative-variance").iterdir())
 forking = pytest.mark.skipif(workers.METHOD != "fork", reason="the reader is replaced by forking")
 
@@ -115,7 +116,7 @@ def test_slow_files_do_not_change_the_order(
 def test_what_cannot_be_sent_is_an_error_of_its_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("bncheck.runner.entries", lambda job, way: (lambda: None,))
+    monkeypatch.setattr("bncheck.running.runner.entries", lambda job, way: (lambda: None,))
     ((entry,),) = workers.run(jobs([tmp_path / "a"]), Way(), 1)
     assert isinstance(entry, Unreadable)
     assert "bncheck itself failed" in entry.error

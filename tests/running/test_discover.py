@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bncheck.discover import discover
+from bncheck.running.discover import discover
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes need rights there")
 

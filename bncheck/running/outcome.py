@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from bncheck.configuration.settings import FailOn, Plan
 from bncheck.finding import Level, NotAssessed
 from bncheck.report import NO_NOTES, ModelReport, Notes, Report, Unreadable
-from bncheck.settings import FailOn, Plan
 
 OK, FINDINGS, FAILED = 0, 1, 2
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import Any
 
+from bncheck.configuration.patterns import leads_out
+from bncheck.configuration.settings import expand, rule_named, suggestion
 from bncheck.errors import ConfigurationError
 from bncheck.finding import Level
-from bncheck.patterns import leads_out
-from bncheck.settings import expand, rule_named, suggestion
 
 TYPES = {float: "a finite number", int: "an integer", bool: "true or false", str: "a string"}
 

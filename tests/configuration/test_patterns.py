@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bncheck.patterns import leads_out, matches
+from bncheck.configuration.patterns import leads_out, matches
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from bncheck import catalogue
-from bncheck.config import Configurations, assumed_eval, read
+from bncheck.configuration.files import Configurations, assumed_eval, read
+from bncheck.configuration.values import option_value
 from bncheck.errors import ConfigurationError
 from bncheck.finding import Level
-from bncheck.values import option_value
 
 
 def write(path: Path, text: str) -> Path:

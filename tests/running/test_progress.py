@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from bncheck import progress
-from bncheck.progress import CLEAR, Progress
+from bncheck.running import progress
+from bncheck.running.progress import CLEAR, Progress
 
 
 class Terminal(io.StringIO):

@@ -14,7 +14,7 @@ from bncheck.errors import ConfigurationError
 from bncheck.finding import Level
 
 if TYPE_CHECKING:
-    from bncheck.suppressions import Suppression
+    from bncheck.acceptance.suppressions import Suppression
 
 ProfileChoice = Literal["auto", "deploy", "train"]
 FailOn = Literal["error", "warning", "info", "never"]

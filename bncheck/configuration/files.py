@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bncheck import values
+from bncheck.configuration import values
+from bncheck.configuration.patterns import matches
+from bncheck.configuration.settings import FAIL_ON, PROFILES, SHOW, Settings, suggestion
 from bncheck.errors import ConfigurationError
-from bncheck.patterns import matches
-from bncheck.settings import FAIL_ON, PROFILES, SHOW, Settings, suggestion
 
 Parse = Callable[[object], object]
 OWN = "bncheck.toml"
@@ -122,7 +122,7 @@ def _assume_eval(value: object) -> bool | tuple[str, ...]:
 
 
 def _ignored(value: object) -> dict[str, object]:
-    from bncheck.ignoring import ignored
+    from bncheck.configuration.ignoring import ignored
 
     return ignored(value)
 

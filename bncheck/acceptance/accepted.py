@@ -7,14 +7,14 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bncheck.outcome import Checked, Entry
+from bncheck.configuration.settings import Plan
 from bncheck.report import Notes, Unreadable
-from bncheck.settings import Plan
+from bncheck.running.outcome import Checked, Entry
 
 if TYPE_CHECKING:
-    from bncheck.baseline import Baseline, Kept, Stale
+    from bncheck.acceptance.baseline import Baseline, Kept, Stale
+    from bncheck.acceptance.suppressions import Ledger, Use
     from bncheck.packs import Pack
-    from bncheck.suppressions import Ledger, Use
 
 SHOWN = 3  # stale entries that a message names
 OF_NO_USE = {
@@ -72,7 +72,7 @@ class Accepted:
 
 
 def _ledger(searched: bool) -> Ledger:
-    from bncheck.suppressions import Ledger
+    from bncheck.acceptance.suppressions import Ledger
 
     return Ledger(date.today(), searched)
 
@@ -81,7 +81,7 @@ def _baselines(files: Iterable[Path]) -> dict[Path, Baseline]:
     unique = dict.fromkeys(files)
     if not unique:
         return {}
-    from bncheck import baseline
+    from bncheck.acceptance import baseline
 
     return {file: baseline.read(file) for file in unique}
 

@@ -1,0 +1,1 @@
+"""What users may decide: configuration files, what their values must be, and what follows."""
