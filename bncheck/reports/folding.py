@@ -95,7 +95,7 @@ def _sites(proof: Verification) -> str:
         return f"{len(wrong)} of {len(proof.sites)} places differ, {wrong[0].name} first; {runs}"
     if not proof.sites:
         return f"verified by {runs}"
-    return f"verified by {runs}: {len(seen)} of {len(proof.sites)} folded places compared"
+    return f"verified by {runs}: {len(seen)} of {len(proof.sites)} places compared"
 
 
 def to_dict(original: str, output: str | None, result: FoldResult) -> dict[str, object]:
