@@ -11,6 +11,12 @@ from types import TracebackType
 from bncheck.errors import CannotFold
 
 
+def require_apart(source: Path, target: Path) -> None:
+    """Raise CannotFold where a model would take its own place."""
+    if target.exists() and source.exists() and target.samefile(source):
+        raise CannotFold(f"{target} is the model itself: give another name with -o")
+
+
 class Staging:
     """A folder beside a target, in which its files are complete before they take their places.
 

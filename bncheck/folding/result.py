@@ -13,6 +13,8 @@ from bncheck.graph import Node, NodeKind
 from bncheck.model import Model
 from bncheck.tensor import Tensor
 
+SMALLEST = 1e-300
+
 
 @dataclass(frozen=True, slots=True)
 class Folded:
@@ -64,6 +66,18 @@ class Verification:
     def passed(self) -> bool:
         """Whether every output and every site is within its bound."""
         return all(each.within for each in (*self.outputs, *self.sites))
+
+    @property
+    def failure(self) -> str:
+        """Where the folded model is farthest from what is allowed; empty where it passed."""
+        failed = [each for each in (*self.outputs, *self.sites) if not each.within]
+        if not failed:
+            return ""
+        worst = max(failed, key=lambda each: each.max_abs / (each.bound or SMALLEST))
+        return (
+            f"the folded model differs by {worst.max_abs:.3g} at {worst.name}, "
+            f"where {worst.bound:.3g} is allowed"
+        )
 
     @property
     def max_abs_error(self) -> float:

@@ -5,7 +5,7 @@ The two archives are only run where the user trusts the file: torch unpickles re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -13,11 +13,10 @@ from typing import Protocol, TypeVar
 from bncheck.errors import CannotFold
 from bncheck.facts import UnknownFact
 from bncheck.folding.archives.zipped import Part, written
-from bncheck.folding.memory import unsafe
+from bncheck.folding.carrying import Opened, carried_out
 from bncheck.folding.options import Options, Progress
-from bncheck.folding.output import Staging
-from bncheck.folding.plan import FoldPlan, plan
-from bncheck.folding.reasons import Blocked, Obstacle, Reason
+from bncheck.folding.output import Staging, require_apart
+from bncheck.folding.plan import FoldPlan
 from bncheck.folding.result import (
     FoldResult,
     Verification,
@@ -25,9 +24,7 @@ from bncheck.folding.result import (
     kept_layers,
     parameters_saved,
 )
-from bncheck.graph import Graph, Node
 from bncheck.model import Model
-from bncheck.readers.limits import all_values
 from bncheck.readers.source import FileSource, Source
 
 NOT_PROVED = (
@@ -36,21 +33,10 @@ NOT_PROVED = (
 )
 
 
-class Opened(Protocol):
-    """A file whose graph is known, down to what each node was made of."""
+class Readable(Opened, Protocol):
+    """An archive that is opened, and its facts."""
 
     model: Model
-
-    @property
-    def graph(self) -> Graph:
-        """The flat graph."""
-
-    @property
-    def in_place(self) -> frozenset[str]:
-        """What operators make that write into what they are given."""
-
-    def objection(self, node: Node) -> Reason | None:
-        """Why a node cannot change or go; None where it can."""
 
 
 class Rewrite(Protocol):
@@ -64,7 +50,7 @@ class Rewrite(Protocol):
         """The entries of the new archive."""
 
 
-File = TypeVar("File", bound=Opened)
+File = TypeVar("File", bound=Readable)
 
 
 def fold_archive(
@@ -85,7 +71,11 @@ def fold_archive(
     if options.verify and not options.trust:
         raise CannotFold(NOT_PROVED.format(source=source))
     with Staging(target) as staging:
-        decided, made, path = _write(file, partial(rewrite, file), staging, target.name, options)
+        write = partial(_write, partial(rewrite, file), staging, target.name)
+        try:
+            decided, made, path = carried_out(file, write, scale_only=options.scale_only)
+        except UnknownFact as unknown:
+            raise CannotFold(f"nothing can be folded: {unknown}") from unknown
         proof = None
         if options.verify:
             proof = _proof(file, decided, source, path, options, progress)
@@ -104,67 +94,26 @@ def fold_archive(
     )
 
 
-def require_apart(source: Path, target: Path) -> None:
-    """Raise CannotFold where a model would take its own place."""
-    if target.exists() and source.exists() and target.samefile(source):
-        raise CannotFold(f"{target} is the model itself: give another name with -o")
-
-
 def _write(
-    file: Opened,
-    rewrite: Callable[[FoldPlan], Rewrite],
-    staging: Staging,
-    name: str,
-    options: Options,
+    rewrite: Callable[[FoldPlan], Rewrite], staging: Staging, name: str, decided: FoldPlan
 ) -> tuple[FoldPlan, Rewrite, Path]:
-    """A fold whose numbers do not fit its dtype is given up, and all is written without it."""
-    graph = _graph(file)
-    keep: dict[Node, Obstacle] = {}
-    while True:
-        decided = _plan(file, graph, keep, options.scale_only)
-        try:
-            with all_values():
-                made = rewrite(decided)
-                return decided, made, staging.write(name, written(made.parts()))
-        except Blocked as blocked:
-            refused = _refused(decided, blocked.obstacle)
-            if refused.keys() <= keep.keys():
-                raise CannotFold(f"the fold cannot be written: {blocked.obstacle}") from None
-            keep |= refused
-            staging.clear()
-        except UnknownFact as unknown:
-            raise CannotFold(f"the fold cannot be computed: {unknown}") from unknown
-
-
-def _graph(file: Opened) -> Graph:
-    try:
-        return file.graph
-    except UnknownFact as unknown:
-        raise CannotFold(f"nothing can be folded: {unknown}") from unknown
-
-
-def _plan(file: Opened, graph: Graph, keep: dict[Node, Obstacle], scale_only: bool) -> FoldPlan:
-    while True:
-        decided = plan(graph, file.objection, keep=keep, scale_only=scale_only)
-        refused = unsafe(decided, graph, file.in_place)
-        if refused.keys() <= keep.keys():
-            return decided
-        keep |= refused
-
-
-def _refused(decided: FoldPlan, why: Obstacle) -> Mapping[Node, Obstacle]:
-    """The folds that need a node to take in what it cannot."""
-    return {fold.node: why for fold in decided.folds if why.node in (fold.node, *fold.into)}
+    staging.clear()
+    made = rewrite(decided)
+    return decided, made, staging.write(name, written(made.parts()))
 
 
 def _proof(
-    file: Opened, decided: FoldPlan, source: Path, made: Path, options: Options, progress: Progress
+    file: Readable,
+    decided: FoldPlan,
+    source: Path,
+    made: Path,
+    options: Options,
+    progress: Progress,
 ) -> Verification:
     from bncheck.folding.torch.trusted import compare
-    from bncheck.folding.torch.verify import worst
 
     progress("loading both models")
     proof = compare(file.model, source, made, decided.sites, options)
     if not proof.passed:
-        raise CannotFold(f"{source}: {worst(proof)}; nothing was written")
+        raise CannotFold(f"{source}: {proof.failure}; nothing was written")
     return proof

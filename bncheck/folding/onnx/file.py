@@ -87,6 +87,11 @@ class OnnxFile:
                 transposed,
             )
 
+    @property
+    def in_place(self) -> frozenset[str]:
+        """No operator of ONNX writes into what it is given."""
+        return frozenset()
+
     def objection(self, node: Node) -> Reason | None:
         """Why a node cannot change or go; None where it can."""
         return Reason.OPERATOR if node not in self.origins else in_the_file(self.graph, node)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bncheck.errors import CannotFold
+from bncheck.folding.carrying import carried_out
 from bncheck.folding.onnx.external import Beside, data_name, place_initializers
 from bncheck.folding.onnx.file import OnnxFile, open_file
 from bncheck.folding.onnx.rewrite import Rewrite
 from bncheck.folding.onnx.verify import common_sites, verify
 from bncheck.folding.onnx.wire import Rewriter, written
 from bncheck.folding.options import Options, Progress, silent
-from bncheck.folding.output import Staging
-from bncheck.folding.plan import FoldPlan, plan
-from bncheck.folding.reasons import Blocked, Obstacle
+from bncheck.folding.output import Staging, require_apart
+from bncheck.folding.plan import FoldPlan
 from bncheck.folding.result import (
     FoldResult,
     Verification,
@@ -22,8 +23,6 @@ from bncheck.folding.result import (
     kept_layers,
     parameters_saved,
 )
-from bncheck.graph import Node
-from bncheck.readers.limits import all_values
 from bncheck.readers.onnx.protobuf import Span
 from bncheck.readers.source import FileSource
 
@@ -46,13 +45,15 @@ def fold_file(
     Raises CannotFold where that cannot be, or where the result is not the same within its bound;
     UnreadableModel where the file cannot be read. Nothing is written then.
     """
-    _require_apart(source, target)
+    require_apart(source, target)
     file = open_file(FileSource(source))
     with Staging(target) as staging:
-        made = _write(file, staging, target, options.scale_only)
+        names = target.name, data_name(file, target)
+        write = partial(_write, file, staging, names)
+        made = carried_out(file, write, scale_only=options.scale_only)
         proof = _proof(file, source, made, options, progress) if options.verify else None
         if proof is not None and not proof.passed:
-            raise CannotFold(f"{source}: {_worst(proof)}; nothing was written")
+            raise CannotFold(f"{source}: {proof.failure}; nothing was written")
         if not options.dry_run:
             staging.publish()
     return FoldResult(
@@ -67,36 +68,8 @@ def fold_file(
     )
 
 
-def _require_apart(source: Path, target: Path) -> None:
-    if target.exists() and source.exists() and target.samefile(source):
-        raise CannotFold(f"{target} is the model itself: give another name with -o")
-
-
-def _write(file: OnnxFile, staging: Staging, target: Path, scale_only: bool) -> Written:
-    """A fold whose numbers do not fit its dtype is given up, and all is written without it."""
-    keep: dict[Node, Obstacle] = {}
-    names = target.name, data_name(file, target)
-    while True:
-        decided = plan(file.graph, file.objection, keep=keep, scale_only=scale_only)
-        try:
-            with all_values():
-                return _write_plan(file, decided, staging, names)
-        except Blocked as blocked:
-            refused = _to_keep(decided, blocked.obstacle)
-            if refused.keys() <= keep.keys():
-                raise CannotFold(f"the fold cannot be written: {blocked.obstacle}") from None
-            keep |= refused
-            staging.clear()
-
-
-def _to_keep(decided: FoldPlan, why: Obstacle) -> dict[Node, Obstacle]:
-    """The folds that need a node to take in what it cannot."""
-    return {fold.node: why for fold in decided.folds if why.node in (fold.node, *fold.into)}
-
-
-def _write_plan(
-    file: OnnxFile, decided: FoldPlan, staging: Staging, names: tuple[str, str]
-) -> Written:
+def _write(file: OnnxFile, staging: Staging, names: tuple[str, str], decided: FoldPlan) -> Written:
+    staging.clear()
     rewrite = Rewrite(file, decided)
     edits = rewrite.edits()
     data = place_initializers(rewrite, edits, names[1])
@@ -124,15 +97,6 @@ def _proof(
         inputs=options.inputs,
         tolerance=options.tolerance,
         progress=progress,
-    )
-
-
-def _worst(proof: Verification) -> str:
-    failed = [each for each in (*proof.outputs, *proof.sites) if not each.within]
-    worst = max(failed, key=lambda each: each.max_abs / (each.bound or 1e-300))
-    return (
-        f"the folded model differs by {worst.max_abs:.3g} at {worst.name}, "
-        f"where {worst.bound:.3g} is allowed"
     )
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bncheck.errors import CannotFold
-from bncheck.folding.memory import unsafe
-from bncheck.folding.plan import FoldPlan, plan
+from bncheck.folding.carrying import carried_out
+from bncheck.folding.plan import FoldPlan
 from bncheck.folding.program.edit import Edit
 from bncheck.folding.program.inputs import feeds
 from bncheck.folding.program.listing import Listing
 from bncheck.folding.program.runs import ProgramRunner
-from bncheck.folding.reasons import Blocked, Obstacle
 from bncheck.folding.result import (
     FoldResult,
     Verification,
@@ -22,8 +22,6 @@ from bncheck.folding.result import (
     parameters_saved,
 )
 from bncheck.folding.torch.verify import verify as verified
-from bncheck.folding.torch.verify import worst
-from bncheck.graph import Node
 from bncheck.tensor import Tensor
 
 OF_TRAINING = ("GRADIENT_TO_PARAMETER", "GRADIENT_TO_USER_INPUT")
@@ -55,7 +53,7 @@ def fold_program(
     listing = Listing(program)
     if any(each.kind.name in OF_TRAINING for each in program.graph_signature.output_specs):
         raise CannotFold("the program computes gradients: export the model for inference")
-    made = _made(listing)
+    made = carried_out(listing, partial(_made, listing))
     proof = _proven(listing, made, inputs, tolerance) if verify and made.plan.folds else None
     return FoldResult(
         folded_layers(listing.model, made.plan),
@@ -66,23 +64,9 @@ def fold_program(
     )
 
 
-def _made(listing: Listing) -> Made:
-    """What cannot be carried out is given up, and all is made without it."""
-    keep: dict[Node, Obstacle] = {}
-    while True:
-        decided = plan(listing.graph, listing.objection, keep=keep)
-        refused = {**unsafe(decided, listing.graph, listing.in_place)}
-        why: Obstacle | None = None
-        if not refused:
-            try:
-                edit = Edit(listing, decided)
-                return Made(edit.program(), decided, edit.nodes_saved)
-            except Blocked as blocked:
-                why = blocked.obstacle
-                refused = dict.fromkeys(decided.needing(*filter(None, [why.node])), why)
-        if refused.keys() <= keep.keys():
-            raise CannotFold(f"the fold cannot be made: {why}")
-        keep |= refused
+def _made(listing: Listing, decided: FoldPlan) -> Made:
+    edit = Edit(listing, decided)
+    return Made(edit.program(), decided, edit.nodes_saved)
 
 
 def _proven(
@@ -95,7 +79,7 @@ def _proven(
     folded = ProgramRunner(made.program, sites)
     proof = verified(original, folded, feeds(listing.exported, inputs), [*sites], tolerance)
     if not proof.passed:
-        raise CannotFold(f"{worst(proof)}; nothing was changed")
+        raise CannotFold(f"{proof.failure}; nothing was changed")
     return proof
 
 

@@ -18,7 +18,7 @@ from bncheck.folding.torch.decisions import Decided
 from bncheck.folding.torch.runs import ModuleRunner
 from bncheck.folding.torch.surgery import Surgery, copied
 from bncheck.folding.torch.targets import is_wrapper, require_foldable, wrapped_again
-from bncheck.folding.torch.verify import fitting, verify, worst
+from bncheck.folding.torch.verify import fitting, verify
 from bncheck.graph import Node
 from bncheck.readers import tracing
 from bncheck.readers.build import Origin, from_module
@@ -127,7 +127,7 @@ def _proven(
             original, folded, _feeds(original, decided, inputs), decided.sites, tolerance
         )
         if not proof.passed:
-            raise CannotFold(f"{worst(proof)}; nothing was changed")
+            raise CannotFold(f"{proof.failure}; nothing was changed")
     except BaseException:
         surgery.undo()
         raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from bncheck.errors import CannotFold
 from bncheck.folding.comparison import Comparison, compare_output, compare_site, comparisons
@@ -164,13 +163,3 @@ def line(error: Exception) -> str:
     """The first line of an error."""
     text = str(error).strip() or type(error).__name__
     return text.partition("\n")[0][:200]
-
-
-def worst(proof: Verification) -> str:
-    """Where the folded model is farthest from what is allowed."""
-    failed = [each for each in (*proof.outputs, *proof.sites) if not each.within]
-    each: Any = max(failed, key=lambda each: each.max_abs / (each.bound or 1e-300))
-    return (
-        f"the folded model differs by {each.max_abs:.3g} at {each.name}, "
-        f"where {each.bound:.3g} is allowed"
-    )

@@ -9,9 +9,8 @@ from typing import Any
 from bncheck.errors import CannotFold
 from bncheck.folding import npz
 from bncheck.folding.options import Options, Progress, silent
-from bncheck.folding.output import Staging
+from bncheck.folding.output import Staging, require_apart
 from bncheck.folding.result import FoldResult
-from bncheck.folding.rewriting import require_apart
 from bncheck.folding.torch.feeds import GIVE
 from bncheck.folding.torch.live import fold_module
 from bncheck.folding.weights.architecture import built, needed_torch
