@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.folding.names import NAMES
 from benchmarks.folding.outcomes import Row, of_files, of_modules
-from benchmarks.folding.tools import TOOLS
+from benchmarks.folding.tools import installed
 from benchmarks.processes import ProcessFailed
 
 MODULE_TOOLS = (
@@ -30,7 +30,7 @@ MODULE_TOOLS = (
     "fuse_fx",
     "torch.jit.freeze",
 )
-PARTS = {"files": tuple(TOOLS), "modules": MODULE_TOOLS}
+PARTS = {"files": installed(), "modules": MODULE_TOOLS}
 
 
 def main() -> None:

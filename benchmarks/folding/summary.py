@@ -17,6 +17,7 @@ HEADERS = (
     "wrong",
     "failed",
     "rms error to unfolded",
+    "latency to unfolded",
     "CPU seconds",
     "peak MiB",
 )
@@ -59,6 +60,7 @@ def _total(rows: Sequence[Row], tool: str, total: int) -> tuple[str, ...]:
         str(sum(_is_wrong(row, tool) for row in rows)),
         str(sum(o.quality is None for o in outcomes)),
         f"{_error(rows, tool):.3f}",
+        _latency(rows, tool),
         f"{_cpu(rows, tool):.1f}",
         f"{max(peaks) / tables.MIB:,.0f}" if peaks else "-",
     )
@@ -125,6 +127,13 @@ def _error(rows: Sequence[Row], tool: str) -> float:
     before = [row.before.error for row in rows if _is_good(row, tool)]
     pairs = zip(found, before, strict=True)
     return _geometric_mean([each.error / error for each, error in pairs if each])
+
+
+def _latency(rows: Sequence[Row], tool: str) -> str:
+    """The geometric mean over networks of the time of a run, as a ratio to that of the unfolded."""
+    pairs = ((row.before.latency, row.outcomes[tool].quality) for row in rows)
+    ratios = [quality.latency / before for before, quality in pairs if quality]
+    return "-" if math.isnan(sum(ratios)) else f"{_geometric_mean(ratios):.3f}"
 
 
 def _is_wrong(row: Row, tool: str) -> bool:

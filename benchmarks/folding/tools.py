@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,16 @@ def _onnxoptimizer(source: str, target: str) -> None:
     onnx.save(onnxoptimizer.optimize(onnx.load(source), passes), target)
 
 
+def _aimet(source: str, target: str) -> None:
+    import onnx
+    from aimet_onnx.batch_norm_fold import fold_all_batch_norms_to_weight
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    model = ONNXModel(onnx.load(source))
+    fold_all_batch_norms_to_weight(model)
+    onnx.save(model.model, target)
+
+
 def _nothing(source: str, target: str) -> None:
     """What loading and saving alone costs."""
     import onnx
@@ -73,8 +84,15 @@ TOOLS: dict[str, Callable[[str, str], Any]] = {
     "onnxslim": _onnxslim,
     "onnxscript": _onnxscript,
     "onnxoptimizer": _onnxoptimizer,
+    "AIMET": _aimet,
     "onnx load and save": _nothing,
 }
+
+
+def installed() -> tuple[str, ...]:
+    """The tools that can run here: AIMET asks for a torch with CUDA, and not all have it."""
+    has_aimet = importlib.util.find_spec("aimet_onnx") is not None
+    return tuple(name for name in TOOLS if has_aimet or name != "AIMET")
 
 
 def main() -> None:
