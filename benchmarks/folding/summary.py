@@ -79,9 +79,9 @@ def goals(rows: Sequence[Row], tools: Sequence[str]) -> str:
     mine, theirs = (
         _error(rows, tool) for tool in (proved, min(peers, key=lambda t: _error(rows, t)))
     )
-    ratios = {
-        tool: _cpu(rows, tool) / min(_cpu(rows, peer) for peer in peers) for tool in (proved, plain)
-    }
+    sure = [tool for tool in peers if all(row.outcomes[tool].quality for row in rows)]
+    fastest = min(_cpu(rows, tool) for tool in sure)
+    ratios = {tool: _cpu(rows, tool) / fastest for tool in (proved, plain)}
     memory = max(row.outcomes[plain].resident or 0 for row in rows) / tables.MIB
     return tables.goals(
         [
