@@ -28,6 +28,9 @@ Build = Callable[[], Any]
 FOLDED: dict[str, Build] = {
     "conv": lambda: model("c = Conv(x, w)\ny = BN4(c)", {"w": W}),
     "conv with bias": lambda: model("c = Conv(x, w, b)\ny = BN4(c)", {"w": W, "b": (4,)}),
+    "a scalar of the caller's": lambda: model(
+        "s = Mul(x, k)\nc = Conv(s, w)\ny = BN4(c)", {"w": W}, inputs=f"{IMAGE}, float k"
+    ),
     "conv with an empty bias": lambda: model('c = Conv(x, w, "")\ny = BN4(c)', {"w": W}),
     "conv 1d": lambda: model(
         "c = Conv(x, w)\ny = BN4(c)", {"w": (4, 3, 3)}, inputs="float[2,3,8] x", rank=3
@@ -429,9 +432,7 @@ def random_feed(made: Any) -> dict[str, Any]:
         shape = [d.dim_value for d in each.type.tensor_type.shape.dim]
         if each.name not in held:
             boolean = each.type.tensor_type.elem_type == onnx.TensorProto.BOOL
-            feed[each.name] = (
-                np.array(True) if boolean else rng.normal(0, 1, shape).astype(np.float32)
-            )
+            feed[each.name] = np.array(True) if boolean else np.float32(rng.normal(0, 1, shape))
     return feed
 
 

@@ -169,6 +169,35 @@ class HalvedInside(nn.Conv2d):
         return super()._conv_forward(input, weight * 0.5, bias)
 
 
+class WithoutBias(nn.Conv2d):
+    """A convolution without a bias, whose forward does what it is given."""
+
+    def __init__(self, code: Code, size: int = 4) -> None:
+        super().__init__(3, size, 3, bias=False)
+        self.code = code
+
+    def forward(self, x: Any) -> Any:
+        return self.code(self, x)
+
+
+def convolved(m: Any, x: Any) -> Any:
+    return F.conv2d(x, m.weight, m.bias)
+
+
+def added_apart(m: Any, x: Any) -> Any:
+    y = F.conv2d(x, m.weight)
+    return y if m.bias is None else y + m.bias[:, None, None]
+
+
+def added_again(m: Any, x: Any) -> Any:
+    y = convolved(m, x)
+    return y if m.bias is None else y * m.bias[:, None, None]
+
+
+def without_bias(code: Code) -> Callable[[], Any]:
+    return seq(WithoutBias(code), nn.BatchNorm2d(4))
+
+
 class SamePadded(nn.Conv2d):
     """Pads by itself, as convolutions converted from TensorFlow do."""
 
@@ -615,6 +644,22 @@ TRAPS: dict[str, Trap] = {
     ),
     "method changed in a subclass": Trap(
         seq(HalvedInside(3, 4, 3), nn.BatchNorm2d(4)), kept={"1": "functional"}
+    ),
+    "code that takes a bias that is not there": Trap(without_bias(convolved)),
+    "code that calls itself twice": Trap(
+        without_bias(lambda m, x: convolved(m, convolved(m, x)[:, :3])),
+        kept={"1": "shared-parameters"},
+    ),
+    "code that takes no bias": Trap(
+        without_bias(lambda m, x: F.conv2d(x, m.weight)), kept={"1": "code-depends"}
+    ),
+    "code that would add a bias apart": Trap(without_bias(added_apart), kept={"1": "code-depends"}),
+    "code that would use a bias once more": Trap(
+        without_bias(added_again), kept={"1": "code-depends"}
+    ),
+    "code that adds to its bias": Trap(
+        without_bias(lambda m, x: F.conv2d(x, m.weight, None if m.bias is None else m.bias + 1)),
+        kept={"1": "code-depends"},
     ),
     "subclass that pads": Trap(seq(SamePadded(3, 4, 3), nn.BatchNorm2d(4))),
     "layer in a plain list": Trap(Listed, kept={"bn": "shared-parameters"}),

@@ -76,10 +76,10 @@ def _values(
         for axis, each in enumerate(port.shape)
     ]
     if port.dtype in INTEGERS or port.dtype == "bool":
-        return rng.integers(0, 2, shape).astype(port.dtype)
+        return np.asarray(rng.integers(0, 2, shape)).astype(port.dtype)
     if port.dtype not in TYPES:
         raise CannotFold(f"input {port.name!r} is a {port.dtype}; give --inputs FILE.npz")
-    return (run.factor * rng.standard_normal(shape)).astype(port.dtype)
+    return np.asarray(run.factor * rng.standard_normal(shape)).astype(port.dtype)
 
 
 def given(path: Path) -> list[Arrays]:

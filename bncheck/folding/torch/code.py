@@ -7,20 +7,22 @@ traced too: all operations but those of the BatchNorms must be what they were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bncheck.facts import Unknown
 from bncheck.folding.reasons import Obstacle, Reason
 from bncheck.folding.torch.decisions import Decided, Refused
+from bncheck.folding.torch.owners import Place
 from bncheck.graph import Node
-from bncheck.readers import tracing
+from bncheck.readers import live_module, tracing
 from bncheck.readers.live_module import LiveModule
 from bncheck.readers.sequential import TORCH_MODULES
 from bncheck.readers.tracing import Trace
 from bncheck.readers.tracing.fx_values import is_node
 from bncheck.readers.tracing.origins import Origins
+from bncheck.tensor import Tensor
 
 DEEPEST = 16  # lists within lists
 Key = tuple[type, str]
@@ -64,15 +66,33 @@ class Code:
         if not gone:
             return True
         names = _all_names(self.target, gone)
+        new = {*decided.new_biases.values()}
         surgery = decided.prepare(self.target)
         surgery.apply()
         try:
             after = tracing.trace(LiveModule(self.target), self.inputs, shapes=False)
+            if isinstance(after, Unknown) or not after.graph.complete:
+                return False
+            if not all(_is_bias(place, self.target, after) for place in new):
+                return False
         finally:
             surgery.undo()
-        if isinstance(after, Unknown) or not after.graph.complete:
-            return False
-        return _lines(self.trace.origins, names) == _lines(after.origins, names)
+        biases = frozenset(map(str, new))
+        return _lines(self.trace.origins, names) == _lines(after.origins, names, biases)
+
+
+def _is_bias(place: Place, root: Any, trace: Trace) -> bool:
+    """Whether a tensor is the bias of all that have the weight beside it, and nothing else."""
+    module = root.get_submodule(place.path)
+    weight, bias = (live_module.tensor(each).storage for each in (module.weight, module.bias))
+    held = [each.parameters for each in trace.graph.nodes]
+    takers = [each for each in held if _storage(each.get("weight")) == weight]
+    reads = trace.origins.readers.get(str(place), 0)
+    return all(_storage(each.get("bias")) == bias for each in takers) and reads == len(takers)
+
+
+def _storage(held: object) -> Hashable:
+    return held.storage if isinstance(held, Tensor) else None
 
 
 def _owner(root: Any, path: str) -> Key:
@@ -92,9 +112,14 @@ def _all_names(root: Any, paths: Collection[str]) -> frozenset[str]:
     return frozenset(name for name, module in named if id(module) in wanted)
 
 
-def _lines(origins: Origins, gone: frozenset[str]) -> list[object]:
-    """The operations outside of some modules, each in a form that can be compared."""
-    return [*_Reader(origins, gone).lines()]
+def _lines(
+    origins: Origins, gone: frozenset[str], new: frozenset[str] = frozenset()
+) -> list[object]:
+    """The operations outside of some modules, each in a form that can be compared.
+
+    ``new`` are tensors that stand where there was none.
+    """
+    return [*_Reader(origins, gone, new).lines()]
 
 
 @dataclass
@@ -103,6 +128,7 @@ class _Reader:
 
     origins: Origins
     gone: frozenset[str]
+    new: frozenset[str]
     known: dict[Any, object] = field(default_factory=dict)
     number: int = 0
 
@@ -119,7 +145,7 @@ class _Reader:
             if node.name in self.origins.stored:
                 self.known[node] = None
             elif node.op == "get_attr":
-                self.known[node] = f"stored {node.target}"
+                self.known[node] = None if node.target in self.new else f"stored {node.target}"
             else:
                 self.number += 1
                 self.known[node] = f"value {self.number}"

@@ -48,6 +48,12 @@ class Decided:
         places = (self.owners.place(each) for each in held if isinstance(each, Tensor))
         return [*dict.fromkeys(str(place) for place in places if place)]
 
+    @property
+    def new_biases(self) -> Mapping[Node, Place]:
+        """Where a node gets a bias that it has not."""
+        bare = (n for n, arrays in self.numbers.items() if "bias" in arrays.keys() - n.parameters)
+        return {node: self._place(node, "bias") for node in bare}
+
     def prepare(self, target: Any) -> Surgery:
         """The changes of a module that is, or is a copy of, the one that was traced."""
         surgery = Surgery()

@@ -82,17 +82,20 @@ class Owners:
         return places[0] if registered else None
 
     def place_of(self, node: Node, role: str) -> Place | None:
-        """Where a parameter of a node is held, or where a new bias can be put."""
+        """Where a parameter of a node is held, or where a new bias can be put.
+
+        A forward that is not PyTorch's own may leave that bias alone: whoever puts it there looks.
+        """
         held = node.parameters.get(role)
         if isinstance(held, Tensor):
             return self.place(held)
-        if role != "bias":
+        weight = node.parameters.get("weight")
+        beside = self.place(weight) if isinstance(weight, Tensor) else None
+        if role != "bias" or beside is None or beside.name != "weight":
             return None
-        module = self.module_of(node)
-        if module is None or not leftovers.is_plain(module):
-            return None
+        module = self.modules[beside.path]
         free = "bias" in module._parameters and module.bias is None
-        return Place(self.scope(node), "bias") if free else None
+        return Place(beside.path, "bias") if free else None
 
     def leftover(self, path: str) -> Any | None:
         """What stands for a BatchNorm module once it is folded; None where that is unknown.
