@@ -432,7 +432,9 @@ def random_feed(made: Any) -> dict[str, Any]:
         shape = [d.dim_value for d in each.type.tensor_type.shape.dim]
         if each.name not in held:
             boolean = each.type.tensor_type.elem_type == onnx.TensorProto.BOOL
-            feed[each.name] = np.array(True) if boolean else np.float32(rng.normal(0, 1, shape))
+            feed[each.name] = (
+                np.array(True) if boolean else np.asarray(rng.normal(0, 1, shape), np.float32)
+            )
     return feed
 
 
