@@ -106,6 +106,7 @@ BOTH = {"bn.weight": 0.1, "bn.bias": 0.1}
 PLACES = {
     "plain": lambda o: {"optimizer": o},
     "Lightning": lambda o: {"optimizer_states": [o]},
+    "mmengine, several": lambda o: {"optimizer": {"generator": o}},
     "fairseq": lambda o: {"last_optimizer_state": o},
 }
 

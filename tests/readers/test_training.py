@@ -111,6 +111,17 @@ class TestBatchSize:
         found = size_of(model(model=None, train_args=held))
         assert found.samples == expected if isinstance(expected, int) else expected in found
 
+    @pytest.mark.parametrize(
+        ("device", "expected"), [("0", 16), ("0,1", 8), ("", "unknown number")]
+    )
+    def test_yolov5(self, model, device, expected):
+        opt = {"batch_size": 16, "device": device, "hyp": {}, "imgsz": 640, "multi_scale": False}
+        found = size_of(model(model=None, opt=opt))
+        assert found.samples == expected if isinstance(expected, int) else expected in found
+
+    def test_an_opt_of_somebody_else(self, model):
+        assert size_of(model(model=None, opt={"batch_size": 16})) == "no batch size in this file"
+
 
 class TestLoader:
     def test_ultralytics_switches_a_module_to_eval_mode(self, make, read_bytes):

@@ -48,7 +48,8 @@ def batch_size(root: Value) -> BatchSize | Unknown:
     """Samples per device, from what Ultralytics, Lightning, mmengine and scripts leave."""
     held = mapping(root) or {}
     if is_ultralytics(held):
-        return _of_ultralytics(_plain(held["train_args"]))
+        name, key = ("train_args", "batch") if "train_args" in held else ("opt", "batch_size")
+        return _of_ultralytics(_plain(held.get(name)), name, key)
     for key in ("hyper_parameters", "datamodule_hyper_parameters"):
         found = _of_lightning(held.get(key), key)
         if found is not NO_BATCH_SIZE:
@@ -187,18 +188,18 @@ def of_training_arguments(root: Value) -> BatchSize | Unknown:
     return NO_BATCH_SIZE
 
 
-def _of_ultralytics(held: Mapping[str, Value]) -> BatchSize | Unknown:
-    """``batch`` is the total over all devices; -1 and fractions ask for an automatic size."""
-    total, devices = held.get("batch"), _devices(held.get("device"))
+def _of_ultralytics(held: Mapping[str, Value], name: str, key: str) -> BatchSize | Unknown:
+    """The total over all devices; -1 and fractions ask for an automatic size."""
+    total, devices = held.get(key), _devices(held.get("device"))
     if not is_count(total) or total < 1:
-        return Unknown("batch size", "train_args.batch was chosen automatically", INSTEAD)
+        return Unknown("batch size", f"{name}.{key} was chosen automatically", INSTEAD)
     if devices is None:
         return Unknown(
             "batch size",
-            f"train_args.batch = {total} is the total over an unknown number of devices",
+            f"{name}.{key} = {total} is the total over an unknown number of devices",
             INSTEAD,
         )
-    return BatchSize(max(total // devices, 1), f"train_args: batch {total} on {devices} device(s)")
+    return BatchSize(max(total // devices, 1), f"{name}: {key} {total} on {devices} device(s)")
 
 
 def _devices(device: Value) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 from bncheck.errors import UnreadableModel
@@ -51,11 +52,18 @@ def state_dicts(root: Value) -> Iterator[Value]:
     """The state_dicts of optimizers among the entries of a checkpoint, each once."""
     seen: set[int] = set()
     for value in (mapping(root) or {}).values():
-        several = value[:MAX_OPTIMIZERS] if isinstance(value, list | tuple) else (value,)
-        for optimizer in several:
+        for optimizer in islice(_several(value), MAX_OPTIMIZERS):
             if is_optimizer(optimizer) and id(optimizer) not in seen:
                 seen.add(id(optimizer))
                 yield optimizer
+
+
+def _several(value: Value) -> Iterable[Value]:
+    """Optimizers in a list, as of Lightning, or by name, as of mmengine; or a single one."""
+    if isinstance(value, list | tuple):
+        return value
+    named = {} if is_optimizer(value) else mapping(value) or {}
+    return named.values() if named and all(map(is_optimizer, named.values())) else (value,)
 
 
 def slots(root: Value, storages: Storages) -> tuple[Slot, ...] | Unknown:

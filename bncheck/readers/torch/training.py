@@ -9,6 +9,7 @@ from bncheck.readers.torch.optimizer import state_dicts
 from bncheck.readers.torch.pickle_values import Value, attributes, mapping
 
 MAX_COUNT = 2**31
+_OF_YOLOV5 = frozenset({"batch_size", "device", "hyp", "imgsz", "multi_scale"})
 _COUNTERS = ("epoch", "global_step", "iteration", "iter", "step")
 
 
@@ -39,5 +40,6 @@ def loader_calls_eval(root: Value) -> str | None:
 
 
 def is_ultralytics(held: Mapping[str, Value]) -> bool:
-    """Whether these are the entries of a checkpoint of Ultralytics."""
-    return "train_args" in held and bool(held.keys() & {"model", "ema"})
+    """Whether these are the entries of a checkpoint of Ultralytics, or of its YOLOv5."""
+    is_theirs = "train_args" in held or (mapping(held.get("opt")) or {}).keys() >= _OF_YOLOV5
+    return is_theirs and bool(held.keys() & {"model", "ema"})
