@@ -12,10 +12,12 @@ from bncheck.checks.defaults import (
     momentum_or_default,
 )
 from bncheck.checks.deviation import SMALLEST_NORMAL, dead_below
+from bncheck.checks.memory import once_per_model
 from bncheck.checks.values import non_finite
 from bncheck.checks.words import channels, where
+from bncheck.facts import UnknownFact
 from bncheck.finding import Level, Observation
-from bncheck.model import NormLayer
+from bncheck.model import Model, NormLayer
 from bncheck.tensor import Tensor
 
 FROZEN_SLACK = 1e-3  # FrozenBatchNorm is made with a variance of 1 - eps; 1e-3 is the largest eps
@@ -100,14 +102,26 @@ def counted_but_not_updated(layer: NormLayer) -> Iterator[Observation]:
         )
 
 
-def dead_channels(layer: NormLayer, *, threshold: float = 1e-3) -> Iterator[Observation]:
+def dead_channels(
+    layer: NormLayer, model: Model, *, threshold: float = 1e-3
+) -> Iterator[Observation]:
     """BN207: channels whose variance is below ``threshold`` times eps."""
     var = layer.running_var
     limit = dead_below(eps_or_default(layer), threshold)
     if var is None or var.minimum >= limit:
         return
     dead = var.where(lambda value: 0 <= value < limit)
-    if dead:
+    if len(dead) == var.numel and _nothing_varies(model):
+        gain = 1 / math.sqrt(eps_or_default(layer)) if eps_or_default(layer) > 0 else math.inf
+        yield Observation(
+            f"running_var is {f'below {limit:.3g}' if var.maximum else '0'} in every channel, here "
+            f"and in all other BatchNorms: no data leaves that. The layer multiplies by "
+            f"{gain:.3g} and normalizes nothing.",
+            {**channels(dead, var.numel), **eps_evidence(layer)},
+            Level.ERROR,
+            "Load the statistics of the trained model, or estimate them on training data.",
+        )
+    elif dead:
         yield Observation(
             f"running_var is below {limit:.3g} in {where(dead, var.numel)}: the input hardly "
             f"varies there, the output is a constant.{_constant_since(layer, var)}",
@@ -117,6 +131,21 @@ def dead_channels(layer: NormLayer, *, threshold: float = 1e-3) -> Iterator[Obse
                 **_age(layer, var),
             },
         )
+
+
+@once_per_model
+def _nothing_varies(model: Model) -> bool:
+    """Whether of two BatchNorms or more none has a channel that is not dead."""
+    layers = model.batch_norms
+    try:
+        return len(layers) > 1 and all(map(_is_dead, layers))
+    except UnknownFact:
+        return False
+
+
+def _is_dead(layer: NormLayer) -> bool:
+    var = layer.running_var
+    return var is not None and var.maximum < dead_below(eps_or_default(layer))
 
 
 def _counter(layer: NormLayer) -> int | None:

@@ -15,6 +15,7 @@ from bncheck.checks.statistics import (
     statistics_never_updated,
 )
 from bncheck.facts import UnknownFact
+from bncheck.model import NormLayer
 
 TRAINED = {"weight": [0.9, 1.2], "bias": [0.1, -0.2]}
 UNTOUCHED = {"weight": [1.0, 1.0], "bias": [0.0, 0.0]}
@@ -107,7 +108,7 @@ def test_negative_variance(make: Any, facts: dict[str, object], message: str | N
     assert found == ([] if message is None else [(None, message)])
 
 
-@pytest.mark.parametrize("check", [non_finite_statistics, negative_variance, dead_channels])
+@pytest.mark.parametrize("check", [non_finite_statistics, negative_variance])
 def test_values_that_are_not_in_the_file_are_not_assessed(make: Any, check: Any) -> None:
     with pytest.raises(UnknownFact):
         list(check(make.layer()))
@@ -223,6 +224,10 @@ def test_counting_needs_a_counter(make: Any) -> None:
         list(counted_but_not_updated(make.layer(**INITIAL)))
 
 
+def found_dead(make: Any, layer: NormLayer, *others: NormLayer, **options: float) -> Any:
+    return dead_channels(layer, make.model(layer, *others), **options)
+
+
 @pytest.mark.parametrize(
     ("facts", "dead"),
     [
@@ -238,21 +243,49 @@ def test_counting_needs_a_counter(make: Any) -> None:
     ],
 )
 def test_dead_channels(make: Any, facts: dict[str, object], dead: list[int]) -> None:
-    found = [o.evidence["channels"] for o in dead_channels(make.layer(**facts))]
+    found = [o.evidence["channels"] for o in found_dead(make, make.layer(**facts))]
     assert found == ([dead] if dead else [])
 
 
 def test_dead_channels_says_where_eps_is_only_assumed(make: Any) -> None:
-    (observation,) = dead_channels(make.layer(running_var=[0.0]))
+    (observation,) = found_dead(make, make.layer(running_var=[0.0]))
     assert (observation.evidence["eps"], observation.evidence["eps_assumed"]) == (1e-5, True)
-    (observation,) = dead_channels(make.layer(running_var=[0.0], eps=1e-3))
+    (observation,) = found_dead(make, make.layer(running_var=[0.0], eps=1e-3))
     assert (observation.evidence["eps"], observation.evidence["eps_assumed"]) == (1e-3, False)
+
+
+@pytest.mark.parametrize(
+    ("others", "level"),
+    [
+        ([[0.0, 0.0]], "error"),
+        ([[0.0, 0.0], [1e-12]], "error"),
+        ([[0.0, 1.0]], None),
+        ([[0.0, 0.0], [1.0]], None),
+        ([None], None),
+        ([], None),
+        ([[nan]], None),
+    ],
+)
+def test_no_data_leaves_a_model_in_which_nothing_varies(
+    make: Any, others: Any, level: str | None
+) -> None:
+    rest = [make.layer(name=f"bn{i}", running_var=each) for i, each in enumerate(others)]
+    (observation,) = found_dead(make, make.layer(running_var=[0.0, 0.0]), *rest)
+    assert observation.level == level
+    assert ("in every channel, here and in all other BatchNorms" in observation.message) is (
+        level is not None
+    )
+
+
+def test_dead_channels_whose_values_are_not_in_the_file(make: Any) -> None:
+    with pytest.raises(UnknownFact):
+        list(found_dead(make, make.layer()))
 
 
 def test_dead_channels_takes_a_threshold(make: Any) -> None:
     layer = make.layer(running_var=[1.0, 5e-6], eps=1e-5)
-    assert make.seen(dead_channels(layer)) == []
-    assert len(make.seen(dead_channels(layer, threshold=1.0))) == 1
+    assert make.seen(found_dead(make, layer)) == []
+    assert len(make.seen(found_dead(make, layer, threshold=1.0))) == 1
 
 
 @pytest.mark.parametrize(
@@ -269,12 +302,12 @@ def test_dead_channels_takes_a_threshold(make: Any) -> None:
 def test_a_denormal_variance_tells_how_long_the_input_was_constant(
     make: Any, facts: dict[str, object], batches: int | None
 ) -> None:
-    (observation,) = dead_channels(make.layer(**facts))
+    (observation,) = found_dead(make, make.layer(**facts))
     assert observation.evidence.get("batches") == batches
     assert (f"for about {batches} batches or more" in observation.message) is (batches is not None)
 
 
 def test_only_float32_decays_into_float32s_denormals(make: Any) -> None:
     var = make.tensor([1.0, 4 * SMALLEST], dtype="float64")
-    (observation,) = dead_channels(make.layer(running_var=var))
+    (observation,) = found_dead(make, make.layer(running_var=var))
     assert "batches" not in observation.evidence
