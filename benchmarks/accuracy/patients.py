@@ -40,6 +40,7 @@ SMALL = (
     "metric",
     "conformer",
     "wide and deep",
+    "mobilenetv2_wd4",
 )
 DEEPER = (  # for defects that few of the small ones can have
     "mobilenet_wd4",
@@ -48,7 +49,6 @@ DEEPER = (  # for defects that few of the small ones can have
     "diaresnet20_cifar10",
     "fdmobilenet_wd4",
     "resnet18_wd4",
-    "mobilenetv2_wd4",
     "densenet40_k12_cifar10",
     "shufflenetv2_wd2",
     "resnet10",

@@ -188,9 +188,13 @@ class _Comparing:
         return found
 
     def _shaken(self, array: Any) -> Any:
+        """All numbers moved a little; zeros, which no factor moves, as if they were near 1."""
         if not np.issubdtype(array.dtype, np.floating):
             return array
-        return shaken(array, SHAKES[self._dtype], self._rng).astype(array.dtype)
+        amount = SHAKES[self._dtype]
+        if not array.any():
+            return np.asarray(self._rng.uniform(-amount, amount, array.shape), array.dtype)
+        return shaken(array, amount, self._rng).astype(array.dtype)
 
 
 def _outside(found: Mapping[str, Comparison]) -> list[str]:
