@@ -7,6 +7,7 @@ import json
 import logging
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache, partial
@@ -151,6 +152,9 @@ def _judged(
     silenced = [n for n in rest if n not in open_ and (n in named or None in named)]
     strange = {n for n in seen if not any(_names(n, layer) for layer in wanted)}
     usual = _healthy(network, format, is_reused).get(rule, set()) if strange else set()
+    elsewhere = strange - usual
+    if format.startswith("ONNX") and len(elsewhere) <= _further_calls(network, wanted):
+        elsewhere = set()  # each call of a module is a node of its own there
     return Outcome(
         *key,
         wanted=wanted,
@@ -158,7 +162,7 @@ def _judged(
         open=open_,
         silenced=silenced,
         missed=[n for n in rest if n not in open_ and n not in silenced],
-        misplaced=sorted(map(str, strange - usual)),
+        misplaced=sorted(map(str, elsewhere)),
         reason=next(iter(unknown.values()), ""),
     )
 
@@ -173,6 +177,16 @@ def _names(found: str | None, layer: str | None) -> bool:
         found == each or (is_scope and f".{each}".endswith(f".{scope}"))
         for each in layer.split(" or ")
     )
+
+
+def _further_calls(network: str, names: Iterable[str | None]) -> int:
+    """How often some modules of a network are called again."""
+    return sum(_calls(network)[name] - 1 for name in names if name in _calls(network))
+
+
+@cache
+def _calls(network: str) -> Counter[str]:
+    return Counter(call.name for call in patient(network).calls())
 
 
 @cache
