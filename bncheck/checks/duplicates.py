@@ -15,6 +15,7 @@ from bncheck.graph import Graph, Node, NodeKind
 from bncheck.model import Model, NormLayer
 from bncheck.tensor import Tensor
 
+OF_PARTS = frozenset({NodeKind.CONCAT, NodeKind.SPLIT})  # two of them may have channels in common
 KEEPS_STATISTICS = frozenset({NodeKind.IDENTITY, NodeKind.RESHAPE})
 
 
@@ -109,6 +110,8 @@ def _compared(layer: NormLayer, first: NormLayer, model: Model) -> str:
     sources = [{_source(model.graph, call) for call in each.calls} for each in (layer, first)]
     if sources[0] & sources[1]:
         return SAME
+    if any(_is_of_parts(model.graph, value) for value in sources[0] | sources[1]):
+        return UNTOLD
     copied = _have_same_affine(layer, first) and _are_fed_alike(model.graph, *map(min, sources))
     return COPIED if copied else DIFFERENT
 
@@ -122,6 +125,11 @@ def _source(graph: Graph, call: Node) -> str:
             break
         value = node.inputs[0]
     return value
+
+
+def _is_of_parts(graph: Graph, value: str) -> bool:
+    node = graph.producer(value)
+    return node is not None and node.kind in OF_PARTS
 
 
 def _have_same_affine(layer: NormLayer, other: NormLayer) -> bool:

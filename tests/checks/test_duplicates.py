@@ -141,6 +141,13 @@ def test_one_input_has_one_statistics(make: Any) -> None:
     assert found(wired(make, *nodes, first="x", second="r")) == []
 
 
+@pytest.mark.parametrize("kind", ["split", "concat"])
+def test_a_part_of_a_union_may_be_the_same_data(make: Any, kind: str) -> None:
+    """As in a DenseNet: the first channels of a concatenation are those of an earlier one."""
+    nodes = [conv(make, "x", "c", 1.0), make.node(kind, "c", "p")]
+    assert found(wired(make, *nodes, first="c", second="p")) == [("two", "one", None)]
+
+
 @pytest.mark.parametrize(
     ("weight", "other", "level"),
     [
