@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
 from tabulate import tabulate
@@ -43,6 +45,11 @@ def goals(held: Iterable[Goal]) -> str:
     """What of it is met."""
     rows = [(goal.text, goal.worst, "yes" if goal.is_met else "**no**") for goal in held]
     return table(rows, ("goal", "worst case", "met"), words=3)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """NaN of nothing."""
+    return math.exp(mean(map(math.log, values))) if values else math.nan
 
 
 def size(amount: int) -> str:

@@ -18,16 +18,11 @@ PATIENCE = 900  # seconds for one tool and one network
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """``error`` is the rms error against float64, relative to the output.
-
-    ``latency`` is the median time of a run in onnxruntime with all its optimisations, in seconds;
-    NaN where it is not measured.
-    """
+    """``error`` is the rms error against float64, relative to the output."""
 
     batch_norms: int
     nodes: int
     error: float
-    latency: float = float("nan")
 
     @property
     def is_wrong(self) -> bool:
@@ -62,16 +57,16 @@ class Row:
         return self.before.batch_norms if quality is None else quality.batch_norms
 
 
-def of_files(name: str, tools: Sequence[str], patient: bool) -> Row:
+def of_files(name: str, tools: Sequence[str]) -> Row:
     """An exported network, folded by the tools for files.
 
     Raises ProcessFailed where it cannot be exported.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, truth = Path(folder) / "model.onnx", Path(folder) / "truth.npz"
-        _printed("folding.export", name, source, truth)
-        before = _judged(source, truth, patient)
-        return Row(name, before, {tool: _of_file(tool, source, truth, patient) for tool in tools})
+        printed("folding.export", name, source, truth)
+        before = _judged(source, truth)
+        return Row(name, before, {tool: _of_file(tool, source, truth) for tool in tools})
 
 
 def of_modules(name: str, tools: Sequence[str]) -> Row:
@@ -80,11 +75,11 @@ def of_modules(name: str, tools: Sequence[str]) -> Row:
     return Row(name, before, {tool: _of_module(tool, name) for tool in tools})
 
 
-def _of_file(tool: str, source: Path, truth: Path, patient: bool) -> Outcome:
+def _of_file(tool: str, source: Path, truth: Path) -> Outcome:
     target = source.with_name(f"{tool.replace(' ', '-')}.onnx")
     try:
         cost: Cost = run(Command(module("folding.tools", tool, source, target)), source.parent)
-        return Outcome(_judged(target, truth, patient), cost.cpu, cost.resident)
+        return Outcome(_judged(target, truth), cost.cpu, cost.resident)
     except ProcessFailed as error:
         return Outcome(None, failure=str(error))
 
@@ -97,18 +92,17 @@ def _of_module(tool: str, name: str) -> Outcome:
 
 
 def _figures(tool: str, name: str) -> tuple[Quality, float]:
-    found = _last(_printed("folding.torch_tools", tool, name))
+    found = figures_of(printed("folding.torch_tools", tool, name))
     seconds = found.pop("seconds")
     return Quality(**found), seconds
 
 
-def _judged(path: Path, truth: Path, patient: bool) -> Quality:
-    words = ["--latency"] if patient else []
-    return Quality(**_last(_printed("folding.judge", path, truth, *words)))
+def _judged(path: Path, truth: Path) -> Quality:
+    return Quality(**figures_of(printed("folding.judge", path, truth)))
 
 
-def _printed(name: str, *words: object) -> Iterator[str]:
-    """What a module of the benchmarks printed. Raises ProcessFailed."""
+def printed(name: str, *words: object) -> Iterator[str]:
+    """What a module of the benchmarks printed, from the last line on. Raises ProcessFailed."""
     try:
         done = subprocess.run(
             module(name, *words),
@@ -125,6 +119,7 @@ def _printed(name: str, *words: object) -> Iterator[str]:
     return reversed(done.stdout.splitlines())
 
 
-def _last(lines: Iterator[str]) -> dict[str, Any]:
+def figures_of(lines: Iterator[str]) -> dict[str, Any]:
+    """The JSON on the last line of what was printed."""
     figures: dict[str, Any] = json.loads(next(lines))
     return figures

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
-from statistics import mean
 
 from benchmarks import tables
-from benchmarks.folding.outcomes import Outcome, Row
+from benchmarks.folding.latency import Timed
+from benchmarks.folding.outcomes import Row
 
 FOLDER = re.compile(r"/\S+/")  # a temporary one
 HEADERS = (
@@ -17,10 +16,10 @@ HEADERS = (
     "wrong",
     "failed",
     "rms error to unfolded",
-    "latency to unfolded",
     "CPU seconds",
     "peak MiB",
 )
+OF_LATENCY = ("network", "as it stands (ms)", "folded", "optimised (ms)", "folded")
 
 
 def summary(rows: Sequence[Row], tools: Sequence[str]) -> str:
@@ -31,7 +30,7 @@ def summary(rows: Sequence[Row], tools: Sequence[str]) -> str:
 
 
 def by_network(rows: Sequence[Row], tools: Sequence[str]) -> str:
-    """The BatchNorms that each tool left, and how much faster its model is, where measured."""
+    """The BatchNorms that each tool left."""
     found = [
         (row.name, str(row.before.batch_norms), *(_cell(row, row.outcomes[t]) for t in tools))
         for row in rows
@@ -60,7 +59,6 @@ def _total(rows: Sequence[Row], tool: str, total: int) -> tuple[str, ...]:
         str(sum(_is_wrong(row, tool) for row in rows)),
         str(sum(o.quality is None for o in outcomes)),
         f"{_error(rows, tool):.3f}",
-        _latency(rows, tool),
         f"{_cpu(rows, tool):.1f}",
         f"{max(peaks) / tables.MIB:,.0f}" if peaks else "-",
     )
@@ -112,6 +110,24 @@ def goals(rows: Sequence[Row], tools: Sequence[str]) -> str:
     )
 
 
+def latencies(rows: Sequence[Timed]) -> str:
+    """How long models run before they are folded, and by how much the time changes."""
+    lines = [
+        (
+            row.name,
+            f"{row.plain_before * 1e3:,.1f}",
+            f"{row.plain_after / row.plain_before - 1:+.1%}",
+            f"{row.optimised_before * 1e3:,.1f}",
+            f"{row.optimised_after / row.optimised_before - 1:+.1%}",
+        )
+        for row in rows
+    ]
+    plain = tables.geometric_mean([row.plain_after / row.plain_before for row in rows])
+    optimised = tables.geometric_mean([row.optimised_after / row.optimised_before for row in rows])
+    mean = ("geometric mean", "", f"{plain - 1:+.1%}", "", f"{optimised - 1:+.1%}")
+    return tables.table([*lines, mean], OF_LATENCY)
+
+
 def _cpu(rows: Sequence[Row], tool: str) -> float:
     return sum(row.outcomes[tool].cpu for row in rows if row.outcomes[tool].quality)
 
@@ -126,14 +142,7 @@ def _error(rows: Sequence[Row], tool: str) -> float:
     found = [row.outcomes[tool].quality for row in rows if _is_good(row, tool)]
     before = [row.before.error for row in rows if _is_good(row, tool)]
     pairs = zip(found, before, strict=True)
-    return _geometric_mean([each.error / error for each, error in pairs if each])
-
-
-def _latency(rows: Sequence[Row], tool: str) -> str:
-    """The geometric mean over networks of the time of a run, as a ratio to that of the unfolded."""
-    pairs = ((row.before.latency, row.outcomes[tool].quality) for row in rows)
-    ratios = [quality.latency / before for before, quality in pairs if quality]
-    return "-" if math.isnan(sum(ratios)) else f"{_geometric_mean(ratios):.3f}"
+    return tables.geometric_mean([each.error / error for each, error in pairs if each])
 
 
 def _is_wrong(row: Row, tool: str) -> bool:
@@ -147,15 +156,9 @@ def _is_good(row: Row, tool: str) -> bool:
     return quality is not None and not quality.is_wrong and quality.error > 0
 
 
-def _geometric_mean(values: Sequence[float]) -> float:
-    return math.exp(mean(map(math.log, values))) if values else math.nan
-
-
 def _cell(row: Row, outcome: Outcome) -> str:
     if outcome.quality is None:
         return "failed"
     if outcome.quality.is_wrong and not row.before.is_wrong:
         return "**wrong**"
-    speed = row.before.latency / outcome.quality.latency
-    faster = "" if math.isnan(speed) else f", {speed:.2f}x"
-    return f"{outcome.quality.batch_norms}{faster}"
+    return str(outcome.quality.batch_norms)

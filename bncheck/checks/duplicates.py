@@ -17,6 +17,15 @@ from bncheck.tensor import Tensor
 
 OF_PARTS = frozenset({NodeKind.CONCAT, NodeKind.SPLIT})  # two of them may have channels in common
 KEEPS_STATISTICS = frozenset({NodeKind.IDENTITY, NodeKind.RESHAPE})
+OF_ONE_CHANNEL = KEEPS_STATISTICS | {
+    NodeKind.ACTIVATION,
+    NodeKind.AVERAGE_POOL,
+    NodeKind.DROPOUT,
+    NodeKind.MAX_POOL,
+    NodeKind.PAD,
+    NodeKind.RELU,
+    NodeKind.RESIZE,
+}
 
 
 def duplicate_statistics(layer: NormLayer, model: Model) -> Iterator[Observation]:
@@ -118,17 +127,21 @@ def _compared(layer: NormLayer, first: NormLayer, model: Model) -> str:
 
 def _source(graph: Graph, call: Node) -> str:
     """The value that a call normalizes, before what changes neither mean nor variance."""
-    value = data(call)
+    return _before(graph, data(call), KEEPS_STATISTICS)
+
+
+def _before(graph: Graph, value: str, kinds: frozenset[NodeKind]) -> str:
+    """What a value was before operators of some kinds."""
     for _ in range(FARTHEST):
         node = graph.producer(value)
-        if node is None or node.kind not in KEEPS_STATISTICS or not node.inputs:
+        if node is None or node.kind not in kinds or not node.inputs:
             break
         value = node.inputs[0]
     return value
 
 
 def _is_of_parts(graph: Graph, value: str) -> bool:
-    node = graph.producer(value)
+    node = graph.producer(_before(graph, value, OF_ONE_CHANNEL))
     return node is not None and node.kind in OF_PARTS
 
 

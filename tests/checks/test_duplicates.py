@@ -146,6 +146,8 @@ def test_a_part_of_a_union_may_be_the_same_data(make: Any, kind: str) -> None:
     """As in a DenseNet: the first channels of a concatenation are those of an earlier one."""
     nodes = [conv(make, "x", "c", 1.0), make.node(kind, "c", "p")]
     assert found(wired(make, *nodes, first="c", second="p")) == [("two", "one", None)]
+    nodes.append(make.node("dropout", "p", "q"))
+    assert found(wired(make, *nodes, first="c", second="q")) == [("two", "one", None)]
 
 
 @pytest.mark.parametrize(

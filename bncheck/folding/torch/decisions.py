@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bncheck.facts import UnknownFact
@@ -34,6 +34,7 @@ class Decided:
     numbers: Numbers
     graph: Graph
     owners: Owners
+    _prepared: dict[int, Surgery] = field(default_factory=dict, repr=False)
 
     @property
     def sites(self) -> Sequence[str]:
@@ -56,6 +57,11 @@ class Decided:
 
     def prepare(self, target: Any) -> Surgery:
         """The changes of a module that is, or is a copy of, the one that was traced."""
+        if id(target) not in self._prepared:
+            self._prepared[id(target)] = self._surgery(target)
+        return self._prepared[id(target)]
+
+    def _surgery(self, target: Any) -> Surgery:
         surgery = Surgery()
         for node, arrays in self.numbers.items():
             for role, array in arrays.items():

@@ -12,7 +12,7 @@ from bncheck.folding.torch.feeds import Feed, variations
 from bncheck.folding.torch.runs import Kept, Observed, Runner
 
 Compared = Mapping[str, Comparison]
-NUDGES = 4  # tries to see how far rounding alone can move what is compared
+NUDGES = 8  # tries to see how far rounding alone can move what is compared
 
 
 def verify(
