@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks import tables
 from benchmarks.folding.latency import Timed
-from benchmarks.folding.outcomes import Row
+from benchmarks.folding.outcomes import Outcome, Row
 
 FOLDER = re.compile(r"/\S+/")  # a temporary one
 HEADERS = (
