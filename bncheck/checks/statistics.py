@@ -112,15 +112,7 @@ def dead_channels(
         return
     dead = var.where(lambda value: 0 <= value < limit)
     if len(dead) == var.numel and _nothing_varies(model):
-        gain = 1 / math.sqrt(eps_or_default(layer)) if eps_or_default(layer) > 0 else math.inf
-        yield Observation(
-            f"running_var is {f'below {limit:.3g}' if var.maximum else '0'} in every channel, here "
-            f"and in all other BatchNorms: no data leaves that. The layer multiplies by "
-            f"{gain:.3g} and normalizes nothing.",
-            {**channels(dead, var.numel), **eps_evidence(layer)},
-            Level.ERROR,
-            "Load the statistics of the trained model, or estimate them on training data.",
-        )
+        yield _never_loaded(layer, var, limit)
     elif dead:
         yield Observation(
             f"running_var is below {limit:.3g} in {where(dead, var.numel)}: the input hardly "
@@ -141,6 +133,19 @@ def _nothing_varies(model: Model) -> bool:
         return len(layers) > 1 and all(map(_is_dead, layers))
     except UnknownFact:
         return False
+
+
+def _never_loaded(layer: NormLayer, var: Tensor, limit: float) -> Observation:
+    eps = eps_or_default(layer)
+    size = f"below {limit:.3g}" if var.maximum else "0"
+    gain = f"multiplies by {eps**-0.5:.3g}" if eps > 0 else "divides by 0"
+    return Observation(
+        f"running_var is {size} in every channel, here and in all other BatchNorms: no data leaves "
+        f"that. The layer {gain} and normalizes nothing.",
+        {**channels(range(var.numel), var.numel), **eps_evidence(layer)},
+        Level.ERROR,
+        "Load the statistics of the trained model, or estimate them on training data.",
+    )
 
 
 def _is_dead(layer: NormLayer) -> bool:

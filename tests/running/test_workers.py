@@ -186,6 +186,15 @@ def test_ctrl_c_stops_all_with_exit_2(processes: str, tmp_path: Path) -> None:
     assert b"Traceback" not in errors
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
+def test_ctrl_c_waits_until_a_process_has_started() -> None:
+    steps: list[str] = []
+    with pytest.raises(KeyboardInterrupt), workers._no_interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        steps.append("started")
+    assert steps == ["started"]
+
+
 @forking
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     running = script(SLOW, "--jobs", "2", *(str(tmp_path / f"{i}.pt") for i in range(40)))

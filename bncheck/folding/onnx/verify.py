@@ -122,7 +122,10 @@ class _Comparing:
 
     def compare(self, feed: Arrays) -> None:
         """One run of all."""
-        before = self.plain.run([*self._now] if self.sites else self._names, feed)
+        try:
+            before = self.plain.run([*self._now] if self.sites else self._names, feed)
+        except CannotFold as error:
+            raise CannotFold(f"{error}; give others with --inputs FILE.npz") from error
         self._compare_outputs(before, feed)
         if self.sites:
             self._compare_sites(before, feed)

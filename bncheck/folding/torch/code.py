@@ -88,7 +88,7 @@ def _is_bias(place: Place, root: Any, trace: Trace) -> bool:
     held = [each.parameters for each in trace.graph.nodes]
     takers = [each for each in held if _storage(each.get("weight")) == weight]
     reads = trace.origins.readers.get(str(place), 0)
-    return all(_storage(each.get("bias")) == bias for each in takers) and reads == len(takers)
+    return reads == len(takers) > 0 and all(_storage(each.get("bias")) == bias for each in takers)
 
 
 def _storage(held: object) -> Hashable:
