@@ -162,5 +162,5 @@ def test_without_anything_that_runs_models(tmp_path: Path, monkeypatch: pytest.M
 def test_random_inputs_that_do_not_fit(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     onnx.save(model("e = Gather(t, i)\ny = BN4(e)", {"t": (1, 4)}, inputs="int64[8] i"), path)
-    with pytest.raises(bncheck.CannotFold, match="give others with --inputs FILE.npz"):
+    with pytest.raises(bncheck.CannotFold, match="give others with --inputs"):
         bncheck.fold(path, tmp_path / "b.onnx")
